@@ -1,0 +1,621 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+/**
+ * A point of sale (POS) that pays on a French card payment terminal over Caisse-AP over IP ("Concert V3"), as a
+ * command and as a library. The facts of the protocol and where they come from are in protocol.ts; a number in
+ * brackets is a source named there.
+ *
+ * ```sh
+ * deno run --allow-net client.ts --help
+ * ```
+ *
+ * @example A payment of 112.45 EUR
+ * ```ts no-run
+ * import { pay } from "./client.ts";
+ *
+ * const result = await pay({ host: "192.168.1.20", amount: "112.45" });
+ * if (result.status === "approved") console.log(`card ${result.answer.AA}`);
+ * ```
+ *
+ * @module
+ */
+import net from "node:net";
+import process from "node:process";
+import { parseArgs } from "node:util";
+import {
+  ACTIONS,
+  APPLICATIONS,
+  argumentError,
+  describe,
+  encode,
+  type Failure,
+  foreignProtocol,
+  inRange,
+  interpret,
+  latin1,
+  type Message,
+  MessageReader,
+  oneOf,
+  OptionError,
+  parseNumber,
+  printable,
+  type Received,
+  repeatedField,
+  toDecimal,
+  toMinorUnits,
+} from "./protocol.ts";
+
+// ---------------------------------------------------------------- errors
+
+/** What all errors of an exchange with a terminal have. */
+export abstract class ExchangeError extends Error {
+  /** What became of the request, in one word. */
+  abstract readonly status: "unreachable" | "unanswered" | "invalid";
+  /** The request. */
+  readonly request: Message;
+  /** The fields of the answer, as far as they came. */
+  readonly answer: Message | undefined;
+
+  /** An error about a request, and what came of its answer. */
+  constructor(message: string, request: Message, answer?: Message, cause?: unknown) {
+    super(message, { cause });
+    this.request = request;
+    this.answer = answer;
+  }
+}
+
+/** The terminal cannot be reached: nothing was sent. */
+export class UnreachableError extends ExchangeError {
+  /** @ignore */
+  override name = "UnreachableError";
+  /** Always "unreachable". */
+  readonly status = "unreachable";
+}
+
+/** The request was sent and no whole answer came. The payment may have gone through. (4) */
+export class UnansweredError extends ExchangeError {
+  /** @ignore */
+  override name = "UnansweredError";
+  /** Always "unanswered". */
+  readonly status = "unanswered";
+}
+
+/** The answer is malformed, has no usable status, or does not fit the request. The payment may have gone through. */
+export class InvalidAnswerError extends ExchangeError {
+  /** @ignore */
+  override name = "InvalidAnswerError";
+  /** Always "invalid". */
+  readonly status = "invalid";
+}
+
+const CHECK_TERMINAL = "the payment may have gone through, check it on the terminal";
+
+// ---------------------------------------------------------------- one request and its answer
+
+/** Where the terminal is, and how long to wait for it. Everything has a default. */
+export interface ExchangeOptions {
+  /** Address or DNS name of the terminal. Default: 127.0.0.1. */
+  host?: string;
+  /** TCP port of the terminal. Default: 8888. (1) */
+  port?: number;
+  /** Seconds to wait for the answer. Default: 180: a card payment takes a person 10 to 60 s. (1) */
+  timeout?: number;
+  /**
+   * Milliseconds without a byte after which whole fields, the status among them, are taken as the answer: terminals
+   * split one over several segments, also between two fields. (5) Default: 100 (our choice).
+   */
+  settle?: number;
+  /** Gives up: an {@linkcode UnreachableError} when nothing was sent, else an {@linkcode UnansweredError}; its cause is the signal's reason. */
+  signal?: AbortSignal;
+  /** Receives what is sent and received, at the moment it is, by default nobody. */
+  log?: (direction: "sent" | "received", raw: string, message: Message) => void;
+}
+
+/** Most seconds to wait for a connection (our choice: on a shop's network it takes milliseconds). */
+const CONNECT_TIMEOUT = 10;
+/** Most seconds that an answer can be waited for (our choice: a day). */
+const MAX_TIMEOUT = 86_400;
+
+/**
+ * Sends a request to a terminal and waits for its answer.
+ *
+ * It reads until the answer is whole. An AE 11 to a request without BA 1 is not: the final answer comes later on the
+ * same connection. (4)
+ *
+ * @returns The answer, whatever its status.
+ * @throws {ProtocolError} The request cannot be encoded. Nothing is sent.
+ * @throws {OptionError} An option is not as it must be. Nothing is sent.
+ * @throws {UnreachableError} The terminal cannot be reached.
+ * @throws {UnansweredError} No whole answer came.
+ * @throws {InvalidAnswerError} What came is no message.
+ * @example Asking whether a terminal is there
+ * ```ts no-run
+ * import { exchange } from "./client.ts";
+ *
+ * const request = { CZ: "0300", CJ: "012345678901", CA: "01", CD: "I" };
+ * const answer = await exchange(request, { host: "192.168.1.20", timeout: 5 });
+ * console.log(answer.AE === "10");
+ * ```
+ */
+export async function exchange(request: Message, options: ExchangeOptions = {}): Promise<Message> {
+  const { host = "127.0.0.1", signal, log = () => {} } = options;
+  const port = inRange("port", options.port ?? 8888, 1, 65535, "a whole number");
+  const timeout = inRange("timeout", options.timeout ?? 180, 0.001, MAX_TIMEOUT);
+  const settle = inRange("settle", options.settle ?? 100, 0, MAX_TIMEOUT * 1000);
+  const bytes = encode(request);
+
+  const socket = net.connect({ host, port, noDelay: true });
+  const where = `${host} port ${port}`;
+  const timers: ReturnType<typeof setTimeout>[] = [];
+  let onAbort = (): void => {};
+  try {
+    return await new Promise<Message>((resolve, reject) => {
+      const reader = new MessageReader();
+      let connected = false;
+      let interim: Message | undefined; // AE 11, the final answer is yet to come
+      let settled: ReturnType<typeof setTimeout> | undefined;
+
+      const unanswered = (why: string, cause?: unknown): void => {
+        const partly = reader.state === "empty" ? undefined : reader.take();
+        if (partly) log("received", partly.raw, partly.message);
+        const got = partly
+          ? ` after a part of an answer, "${printable(partly.raw)}"`
+          : interim
+          ? " after AE 11"
+          : "";
+        const message = `${why}${got}; ${CHECK_TERMINAL}`;
+        reject(new UnansweredError(message, request, partly?.message ?? interim, cause));
+      };
+      const unreachable = (why: string, cause?: unknown): void =>
+        reject(
+          new UnreachableError(
+            `cannot reach the terminal at ${where}: ${why}`,
+            request,
+            undefined,
+            cause,
+          ),
+        );
+
+      /** Takes a message as the answer, unless the final one is yet to come. */
+      const answered = (received: Received): void => {
+        log("received", received.raw, received.message);
+        const problem = unusable(received);
+        if (problem) {
+          const text = `the answer is not usable: ${problem}; ${CHECK_TERMINAL}`;
+          reject(new InvalidAnswerError(text, request, received.message, received.error));
+        } else if (received.message["AE"] === "11" && request["BA"] !== "1") {
+          interim = received.message;
+        } else resolve(received.message);
+      };
+
+      socket.on("connect", () => {
+        connected = true;
+        timers.push(
+          setTimeout(
+            () => unanswered(`no answer from ${where} within ${timeout} s`),
+            timeout * 1000,
+          ),
+        );
+        socket.write(bytes);
+        log("sent", latin1(bytes), request);
+      });
+      socket.on("data", (chunk: Uint8Array) => {
+        clearTimeout(settled);
+        for (const received of reader.feed(chunk)) answered(received);
+        if (reader.state !== "whole" || !reader.fields.some(({ tag }) => tag === "AE")) return;
+        timers.push(settled = setTimeout(() => answered(reader.take()), settle));
+      });
+      socket.on("end", () => {
+        if (reader.state === "whole") answered(reader.take());
+        unanswered(`${where} closed the connection without an answer`);
+      });
+      socket.on("error", (error: NodeJS.ErrnoException) => {
+        if (connected) {
+          unanswered(`the connection to ${where} was lost (${error.code ?? error.message})`, error);
+        } else {unreachable(
+            CONNECT_ERRORS[error.code ?? ""] ?? (error.message || String(error.code)),
+            error,
+          );}
+      });
+      socket.on("close", () => unanswered(`the connection to ${where} was closed`));
+      onAbort = () => (connected ? unanswered : unreachable)("given up", signal?.reason);
+      signal?.addEventListener("abort", onAbort);
+      if (signal?.aborted) onAbort();
+      const limit = Math.min(timeout, CONNECT_TIMEOUT);
+      timers.push(
+        setTimeout(() => connected || unreachable(`no connection within ${limit} s`), limit * 1000),
+      );
+    });
+  } finally {
+    for (const timer of timers) clearTimeout(timer);
+    signal?.removeEventListener("abort", onAbort);
+    socket.removeAllListeners().on("error", () => {}).destroy();
+  }
+}
+
+const CONNECT_ERRORS: Readonly<Record<string, string>> = {
+  ECONNREFUSED: "nothing listens there",
+  ENOTFOUND: "there is no host of that name",
+  EAI_AGAIN: "the name cannot be looked up",
+  EHOSTUNREACH: "there is no way to that host",
+  ENETUNREACH: "there is no way to that network",
+  ETIMEDOUT: "it does not respond",
+};
+
+/** Why a message cannot be taken as an answer, if so. */
+function unusable(received: Received): string | undefined {
+  const other = foreignProtocol(received.raw);
+  if (received.error) return received.error.message + (other ? `; this looks like ${other}` : "");
+  const repeated = repeatedField(received);
+  if (repeated) return `tag ${repeated.tag} is there twice`;
+  return undefined;
+}
+
+// ---------------------------------------------------------------- a payment
+
+/** What is asked for, in words, and the value of CD. */
+const ACTION_WORDS: ReadonlyMap<string, string> = new Map([
+  ["debit", "0"],
+  ["credit", "1"],
+  ["cancel", "2"],
+  ["duplicate", "3"],
+  ["identify", "I"],
+]);
+
+/** A payment, or another action. */
+export interface PaymentOptions extends ExchangeOptions {
+  /**
+   * Decimal text such as "112.45", for actions that move money. A negative one is a refund: a credit of that amount.
+   * At most as many decimals as the currency has, and 12 digits in all.
+   */
+  amount?: string;
+  /** ISO 4217 letters in any case, or number and decimals such as "933:2". Default: EUR. */
+  currency?: string;
+  /** Debit, credit, cancel, duplicate, identify, or the value of CD. Default: debit, or credit for a negative amount. */
+  action?: string;
+  /** Pays by cheque. */
+  check?: boolean;
+  /** Asks for an answer at once, which does not tell the outcome (BA 1). */
+  immediate?: boolean;
+  /** Tags of the request to set; "" leaves one out. */
+  tags?: Message;
+}
+
+/** What a terminal said. */
+export interface PaymentResult {
+  /** Approved, declined, or accepted: asked to answer at once, the terminal has not said more. */
+  status: "approved" | "declined" | "accepted";
+  /** The request. */
+  request: Message;
+  /** The answer. */
+  answer: Message;
+  /** Why, if declined. */
+  failure?: Failure;
+  /** Decimal text, without a sign: what was asked, or if approved what was paid. */
+  amount?: string;
+  /** What was asked, when less was paid: that can be after BF 1. */
+  asked?: string;
+  /** What `amount` is in: ISO 4217 letters, or its number where the letters are not known. */
+  currency?: string;
+  /** From the call to the answer, in milliseconds. */
+  milliseconds: number;
+}
+
+/**
+ * Pays on a terminal, or has it do something else, and tells what came of it.
+ *
+ * @throws {OptionError} An option is not as it must be, or the currency is not known. Nothing is sent.
+ * @throws {ProtocolError} A tag or its value cannot be sent. Nothing is sent.
+ * @throws {UnreachableError} The terminal cannot be reached.
+ * @throws {UnansweredError} No whole answer came.
+ * @throws {InvalidAnswerError} The answer is malformed, has no usable status, or does not fit the request.
+ * @example
+ * ```ts no-run
+ * import { pay } from "./client.ts";
+ *
+ * const { status, failure } = await pay({ host: "192.168.1.20", amount: "-10", currency: "CHF" });
+ * console.log(status, failure?.label);
+ * ```
+ */
+export async function pay(options: PaymentOptions): Promise<PaymentResult> {
+  const started = performance.now();
+  const currency = await findCurrency(options.currency ?? "EUR");
+  const request = buildRequest(options, currency);
+  const answer = await exchange(request, options);
+  const milliseconds = Math.round(performance.now() - started);
+  const verdict = interpret(request, answer);
+  if (verdict.status === "invalid") {
+    throw new InvalidAnswerError(
+      `the answer is not usable: ${verdict.error}; ${CHECK_TERMINAL}`,
+      request,
+      answer,
+    );
+  }
+  return {
+    ...verdict,
+    request,
+    answer,
+    ...amounts(request, verdict.status === "approved" ? answer : request, currency),
+    milliseconds,
+  };
+}
+
+/** The amount that a message tells, as decimal text, if the request has one and it is in the currency. */
+function amounts(
+  request: Message,
+  told: Message,
+  { number, decimals, name }: Currency,
+): Pick<PaymentResult, "amount" | "asked" | "currency"> {
+  const units = request["CB"] ?? "";
+  if (request["CE"] !== number || !/^\d+$/.test(units)) return {};
+  const asked = toDecimal(units, decimals);
+  const amount = toDecimal(told["CB"] ?? units, decimals);
+  return { amount, currency: name, ...(asked === amount ? {} : { asked }) };
+}
+
+/** The request, in the order of the reference client. (1) */
+function buildRequest(options: PaymentOptions, currency: Currency): Message {
+  const negative = options.amount?.startsWith("-") ?? false;
+  const action = findAction(options.action ?? (negative ? "credit" : "debit"));
+  const money = ACTIONS.get(action)?.money ?? false;
+  if (negative && action !== "1") {
+    throw new OptionError("amount", "no sign with an action other than credit", options.amount);
+  }
+  const request: Message = { CZ: "0300", CJ: "012345678901", CA: "01" };
+  if (money) request["CE"] = currency.number;
+  if (money || options.immediate) request["BA"] = options.immediate ? "1" : "0";
+  request["CD"] = action;
+  if (options.check) request["CC"] = "00C";
+  if (money) request["CB"] = amountField(options.amount, currency);
+  else if (options.amount !== undefined) {
+    throw new OptionError(
+      "amount",
+      `none with an action without money (CD ${action})`,
+      options.amount,
+    );
+  }
+  for (const [tag, value] of Object.entries(options.tags ?? {})) {
+    if (value === "") delete request[tag];
+    else request[tag] = value;
+  }
+  return request;
+}
+
+function findAction(action: string): string {
+  const letter = ACTION_WORDS.get(action.toLowerCase()) ?? action.toUpperCase();
+  if (/^[0-9A-Z]$/.test(letter)) return letter;
+  const words = [...ACTION_WORDS.keys()].join(", ");
+  throw new OptionError("action", `one of ${words}, or the letter of CD`, action);
+}
+
+/** CB: at least 2 digits, no sign. (1) */
+function amountField(amount: string | undefined, currency: Currency): string {
+  if (amount === undefined) throw new OptionError("amount", "an amount such as 112.45", amount);
+  const units = toMinorUnits(amount, currency.decimals).replace("-", "");
+  if (units === "0") throw new OptionError("amount", "an amount other than zero", amount);
+  return units.padStart(2, "0");
+}
+
+// ---------------------------------------------------------------- currencies
+
+interface Currency {
+  /** As it was given: letters, or a number. */
+  name: string;
+  /** ISO 4217 numeric, three digits. */
+  number: string;
+  /** How many decimals an amount has. */
+  decimals: number;
+}
+
+const EUR: Currency = { name: "EUR", number: "978", decimals: 2 };
+
+/** EUR is built in and needs no package; the others are looked up in one that is loaded only then. */
+async function findCurrency(text: string): Promise<Currency> {
+  const name = text.toUpperCase();
+  if (name === "EUR") return EUR;
+  const [, number, decimals] = /^(\d{3}):(\d)$/.exec(name) ?? [];
+  if (number !== undefined) return { name: number, number, decimals: Number(decimals) };
+  const instead = "its ISO 4217 number and decimals, such as 933:2";
+  if (!/^[A-Z]{3}$/.test(name)) {
+    throw new OptionError("currency", `ISO 4217 letters, or ${instead}`, text);
+  }
+  for (const [number, { Code, Fraction }] of Object.entries(await loadCurrencies(name))) {
+    if (Code === name) return { name, number, decimals: Number(Fraction) }; // "" for none
+  }
+  throw new OptionError("currency", `one that the package iso4217 has, or ${instead}`, text);
+}
+
+/** The table of the npm package iso4217. Only its keys are numbers of three digits: elsewhere "048" is "48". */
+async function loadCurrencies(
+  name: string,
+): Promise<Record<string, { Code?: string; Fraction?: number | "" }>> {
+  const specifier: string = "iso4217"; // not in the import itself, or Deno looks for it at every start
+  try {
+    return (await import(specifier)).default;
+  } catch (cause) {
+    const add = "deno add npm:iso4217@0.2.0, bun add iso4217@0.2.0 or npm install iso4217@0.2.0";
+    const expected =
+      `EUR or number:decimals such as 933:2, or the package iso4217 to look others up (${add})`;
+    throw Object.assign(new OptionError("currency", expected, name), { cause });
+  }
+}
+
+// ---------------------------------------------------------------- the command
+
+const HELP =
+  `A point of sale that pays on a card payment terminal over Caisse-AP over IP (Concert V3).
+
+usage: client.ts [options]
+
+  -d,  --destination HOST    address or DNS name of the terminal (127.0.0.1)
+  -p,  --port PORT           its TCP port (8888)
+  -a,  --amount AMOUNT       decimal, a dot before the decimals; negative for a refund (112.45)
+  -c,  --currency CURRENCY   ISO 4217 letters, or number:decimals such as 933:2 (EUR)
+  -ck, --check               pay by cheque
+       --action ACTION       debit, credit, cancel, duplicate, identify, or the letter of CD (debit)
+       --immediate           ask for an answer at once (BA 1)
+       --tag TAG=VALUE       set a tag of the request, TAG= leaves it out; may be given again
+       --timeout SECONDS     how long to wait for the answer (180)
+       --settle MS           pause after which whole fields are an answer (100)
+       --json                print one JSON object on stdout
+  -l,  --log-level LEVEL     debug, info, warn or error (info)
+  -h,  --help                this text
+
+exit status: 0 approved or accepted, 1 declined, 2 wrong arguments, 3 terminal not reached,
+4 no whole answer, 5 an answer that is not usable. After 4 and 5 the payment may have gone through.
+`;
+
+const EXIT = {
+  approved: 0,
+  accepted: 0,
+  declined: 1,
+  unreachable: 3,
+  unanswered: 4,
+  invalid: 5,
+} as const;
+
+/** What the command was asked to do. */
+interface Command {
+  payment: PaymentOptions;
+  json: boolean;
+}
+
+/** Turns arguments into the options of a payment; undefined when only help is asked for. */
+function readArguments(args: string[]): Command | undefined {
+  const { values } = parseArgs({
+    args: joinNegativeAmount(args.map((arg) => (arg === "-ck" ? "--check" : arg))),
+    options: {
+      "destination": { type: "string", short: "d", default: "127.0.0.1" },
+      "port": { type: "string", short: "p", default: "8888" },
+      "amount": { type: "string", short: "a" },
+      "currency": { type: "string", short: "c", default: "EUR" },
+      "check": { type: "boolean", default: false },
+      "action": { type: "string" },
+      "immediate": { type: "boolean", default: false },
+      "tag": { type: "string", multiple: true, default: [] },
+      "timeout": { type: "string", default: "180" },
+      "settle": { type: "string", default: "100" },
+      "json": { type: "boolean", default: false },
+      "log-level": { type: "string", short: "l", default: "info" },
+      "help": { type: "boolean", short: "h", default: false },
+    },
+  });
+  if (values.help) return undefined;
+  const level = oneOf("log-level", ["debug", "info", "warn", "error"], values["log-level"]);
+  const payment: PaymentOptions = {
+    host: values.destination,
+    port: parseNumber("port", values.port),
+    currency: values.currency,
+    check: values.check,
+    immediate: values.immediate,
+    tags: Object.fromEntries(values.tag.map(readTag)),
+    timeout: parseNumber("timeout", values.timeout),
+    settle: parseNumber("settle", values.settle),
+  };
+  if (values.action !== undefined) payment.action = values.action;
+  const money = ACTIONS.get(findAction(values.action ?? "debit"))?.money;
+  const amount = values.amount ?? (money ? "112.45" : undefined);
+  if (amount !== undefined) payment.amount = amount;
+  if (level === "debug" || level === "info") {
+    payment.log = (direction, raw, message) =>
+      process.stderr.write(`${direction}: ${printable(raw)}\n${describe(message)}\n`);
+  }
+  return { payment, json: values.json };
+}
+
+/** "-a -10" to "--amount=-10": parseArgs would take -10 for options. */
+function joinNegativeAmount(args: string[]): string[] {
+  const at = args.findIndex((arg, index) =>
+    (arg === "-a" || arg === "--amount") && /^-[\d.]/.test(args[index + 1] ?? "")
+  );
+  return at < 0 ? args : [...args.slice(0, at), `--amount=${args[at + 1]}`, ...args.slice(at + 2)];
+}
+
+function readTag(text: string): [tag: string, value: string] {
+  const at = text.indexOf("=");
+  if (at < 0) throw new OptionError("tag", "TAG=VALUE", text);
+  return [text.slice(0, at), text.slice(at + 1)];
+}
+
+/** A result in one line. */
+function summary(
+  { status, request, answer, failure, amount, asked, currency }: PaymentResult,
+): string {
+  const action = request["CD"] === "0"
+    ? ""
+    : ` ${ACTIONS.get(request["CD"] ?? "")?.label ?? `action ${request["CD"]}`}`;
+  const money = amount === undefined ? "" : ` ${amount} ${currency}`;
+  const what = `${status.toUpperCase()}${action}${money}`;
+  if (failure) {
+    const code = failure.code === "" ? "no AF" : `AF ${failure.code}`;
+    return printable(
+      `${what}: ${failure.label} (${code})${failure.detail && `, ${failure.detail}`}`,
+    );
+  }
+  if (status === "accepted") {
+    return `${what}: the terminal has taken it into account and does not tell the outcome`;
+  }
+  const part = (text: string, value: string | undefined): string =>
+    value ? `, ${text}${value}` : "";
+  const application = APPLICATIONS.get(answer["CC"] ?? "")?.label ?? answer["CC"];
+  const card = part("card ", answer["AA"]) + part("authorisation ", answer["AC"]);
+  return printable(what + (asked ? ` of ${asked}` : "") + part("", application) + card);
+}
+
+/** Shows on a screen the seconds that the terminal takes, until called again. */
+function showSeconds(): () => void {
+  if (!process.stderr.isTTY) return () => {};
+  const started = performance.now();
+  const timer = setInterval(() => {
+    const seconds = Math.round((performance.now() - started) / 1000);
+    process.stderr.write(`\rwaiting for the terminal, ${seconds} s`);
+  }, 1000);
+  return () => {
+    clearInterval(timer);
+    process.stderr.write("\r\x1b[K");
+  };
+}
+
+/** The command; its exit statuses are in the help. */
+async function main(): Promise<void> {
+  const interrupt = new AbortController();
+  const onInterrupt = (): void => interrupt.abort();
+  const started = performance.now();
+  let command: Command | undefined;
+  let hideSeconds = (): void => {};
+  try {
+    command = readArguments(process.argv.slice(2));
+    if (!command) return void process.stdout.write(HELP);
+    process.once("SIGINT", onInterrupt);
+    hideSeconds = showSeconds();
+    const result = await pay({ ...command.payment, signal: interrupt.signal });
+    hideSeconds();
+    process.stdout.write(`${command.json ? JSON.stringify(result) : summary(result)}\n`);
+    process.exitCode = EXIT[result.status];
+  } catch (error) {
+    hideSeconds();
+    const failed = error instanceof ExchangeError ? error : undefined;
+    const message = failed?.message ?? argumentError(error);
+    if (message === undefined) throw error;
+    process.stderr.write(`client.ts: ${message}\n`);
+    process.exitCode = failed ? EXIT[failed.status] : 2;
+    if (failed && command?.json) {
+      const { status, request, answer } = failed;
+      const { amount, currency } = command.payment;
+      const milliseconds = Math.round(performance.now() - started);
+      const told = {
+        status,
+        request,
+        answer,
+        amount: amount?.replace("-", ""),
+        currency,
+        milliseconds,
+        error: message,
+      };
+      process.stdout.write(`${JSON.stringify(told)}\n`);
+    }
+  } finally {
+    process.off("SIGINT", onInterrupt);
+  }
+}
+
+if (import.meta.main) await main();

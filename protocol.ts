@@ -1,0 +1,732 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+/**
+ * Caisse-AP over IP ("Concert V3"): the language that a point of sale (POS)
+ * and a card payment terminal speak in France. No input or output here, and
+ * nothing imported: bytes come in as chunks, messages come out, and back.
+ *
+ * A message is fields one after another, with nothing around or between them.
+ * A field is a tag of two letters, a length of three digits, and the value:
+ *
+ * ```text
+ * CZ0040300 CJ012012345678901 CA00201 CB00511245 CD0010 CE003978   (without the blanks)
+ * ```
+ *
+ * The association's own document is not public. A number in brackets behind a
+ * fact names where it was seen:
+ *
+ * 1. github.com/akretion/caisse-ap-ip, made with Ingenico Desk/5000 and i2200
+ * 2. HiPay, "Local API for Nepting", public developer page
+ * 3. PayXpert, "Concert V3", public documentation
+ * 4. public POS bridges and the fake terminals in their test suites
+ * 5. github.com/OCA/l10n-france, module l10n_fr_pos_caisse_ap_ip and its pulls
+ * 6. Fidecoin, public notes on CAISSE_AP V3.20, the weakest source taken alone
+ * 7. public lists of EMV application identifiers
+ *
+ * @example A message to bytes and back
+ * ```ts
+ * import { decode, encode } from "./protocol.ts";
+ *
+ * const bytes = encode({ CZ: "0300", CJ: "012345678901", CA: "01", CD: "I" });
+ * const message = decode(bytes);
+ * if (message.CD !== "I") throw new Error("not the same");
+ * ```
+ *
+ * @module
+ */
+
+// ---------------------------------------------------------------- tables
+
+/** A word of the protocol: in English, and as terminals in France show it. */
+export interface Term {
+  /** English, lower case. */
+  label: string;
+  /** French. The wording is our choice: the sources give the codes in both languages. */
+  french: string;
+}
+
+/** CD, what the POS asks for. (1)(2)(3) */
+export interface Action extends Term {
+  /** Whether it moves money, and so needs CB and CE. (1)(2) */
+  money: boolean;
+}
+
+/** CD: the actions. T, R and C exist with single vendors only (3) and are left out. */
+export const ACTIONS: ReadonlyMap<string, Action> = new Map([
+  ["0", { label: "debit", french: "débit", money: true }],
+  ["1", { label: "credit", french: "crédit", money: true }],
+  ["2", { label: "cancellation", french: "annulation", money: true }],
+  ["3", { label: "duplicate", french: "duplicata", money: false }],
+  ["7", { label: "deferred debit", french: "débit différé", money: true }],
+  ["I", { label: "identification", french: "identification", money: false }],
+  ["P", { label: "print", french: "impression", money: false }],
+  ["B", { label: "end-of-day collection", french: "télécollecte", money: false }],
+]);
+
+/** AE: the statuses. (1) Some terminals send 11 first and the final answer later. (4) */
+export const STATUSES: ReadonlyMap<string, Term> = new Map([
+  ["01", { label: "not done", french: "non effectuée" }],
+  ["10", { label: "done", french: "effectuée" }],
+  ["11", { label: "taken into account", french: "prise en compte" }],
+]);
+
+/** AF, its first two characters: why not. With AE 10 some terminals send 01. (2)(5) */
+export const FAILURES: ReadonlyMap<string, Term> = new Map([
+  ["00", { label: "unknown", french: "inconnu" }],
+  ["01", { label: "authorised", french: "autorisée" }],
+  ["02", { label: "call the bank", french: "appel à la banque" }],
+  ["03", { label: "forced", french: "forcée" }],
+  ["04", { label: "refused", french: "refusée" }],
+  ["05", { label: "forbidden", french: "interdite" }],
+  ["06", { label: "abandoned", french: "abandon" }],
+  ["07", { label: "not completed", french: "non aboutie" }],
+  ["08", { label: "timeout of the person's entry", french: "délai de saisie dépassé" }],
+  ["09", { label: "message format error", french: "erreur de format" }],
+  ["10", { label: "selection error", french: "erreur de sélection" }],
+  ["11", { label: "abandoned by the operator", french: "abandon opérateur" }],
+  ["12", { label: "unknown action", french: "action inconnue" }],
+  ["13", { label: "currency not supported", french: "devise non supportée" }],
+]);
+
+/** CC: the payment applications. CB is the French scheme, Visa and Mastercard with it. (2)(5) */
+export const APPLICATIONS: ReadonlyMap<string, Term> = new Map([
+  ["000", { label: "any", french: "indifférent" }],
+  ["001", { label: "CB contact", french: "CB contact" }],
+  ["00B", { label: "CB contactless", french: "CB sans contact" }],
+  ["002", { label: "American Express contact", french: "American Express contact" }],
+  ["00D", { label: "American Express contactless", french: "American Express sans contact" }],
+  ["00C", { label: "cheque", french: "chèque" }],
+  ["00E", { label: "CONECS contact", french: "CONECS contact (titres-restaurant)" }],
+  ["10E", { label: "CONECS contactless", french: "CONECS sans contact (titres-restaurant)" }],
+  ["00V", { label: "ANCV", french: "ANCV (chèques-vacances)" }],
+  ["003", { label: "CB Enseigne", french: "CB Enseigne" }],
+  ["004", { label: "Cetelem", french: "Cetelem" }],
+  ["005", { label: "Cofinoga", french: "Cofinoga" }],
+  ["006", { label: "Diners", french: "Diners" }],
+  ["007", { label: "Pass", french: "Pass" }],
+  ["008", { label: "Franfinance", french: "Franfinance" }],
+  ["009", { label: "JCB", french: "JCB" }],
+  ["00A", { label: "Banque Accord", french: "Banque Accord" }],
+  ["00F", { label: "DCC", french: "DCC" }],
+  ["00G", { label: "QuickPass", french: "QuickPass" }],
+  ["00I", { label: "CPEI", french: "CPEI" }],
+  ["00S", { label: "Sofinco", french: "Sofinco" }],
+  ["00U", { label: "UnionPay", french: "UnionPay" }],
+  ["101", { label: "card not present", french: "vente à distance" }],
+  ["201", { label: "quasi-cash", french: "quasi-cash" }],
+  ["607", { label: "QR code", french: "QR code" }],
+]);
+
+/** CI: how the card was read. (1)(3)(5) */
+export const READ_MODES: ReadonlyMap<string, Term> = new Map([
+  ["0", { label: "any", french: "indifférent" }],
+  ["1", { label: "contact", french: "contact" }],
+  ["2", { label: "contactless", french: "sans contact" }],
+  ["3", { label: "magnetic stripe", french: "piste magnétique" }],
+  ["4", { label: "manual entry", french: "saisie manuelle" }],
+]);
+
+const NO_OR_YES: ReadonlyMap<string, Term> = new Map([
+  ["0", { label: "no", french: "non" }],
+  ["1", { label: "yes", french: "oui" }],
+]);
+
+/** What a tag is. */
+export interface Tag {
+  /** What its value means. */
+  label: string;
+  /** Who sets it: A* the terminal, B* the POS, C* both, Z* is built of other tags. (3) */
+  setBy: "terminal" | "POS" | "both";
+  /** Fewest and most characters by the sources, where they say. POS in the field send others too. (4) */
+  size?: readonly [min: number, max: number];
+  /** The values it takes, where there is a list of them. For AF they are its first two characters. */
+  codes?: ReadonlyMap<string, Term>;
+}
+
+/** The tags, by their two letters. (1)(2)(3)(5)(6) */
+export const TAGS: ReadonlyMap<string, Tag> = new Map<string, Tag>([
+  ["CZ", { label: "protocol version", setBy: "both", size: [4, 4] }],
+  ["CJ", { label: "protocol identifier", setBy: "both", size: [12, 12] }],
+  ["CA", { label: "cash register number", setBy: "both", size: [2, 2] }],
+  ["CB", { label: "amount in minor units", setBy: "both", size: [2, 12] }],
+  ["CC", { label: "payment application", setBy: "both", size: [3, 3], codes: APPLICATIONS }],
+  ["CD", { label: "action", setBy: "both", size: [1, 1], codes: ACTIONS }],
+  ["CE", { label: "currency, ISO 4217 numeric", setBy: "both", size: [3, 3] }],
+  ["CF", { label: "private data", setBy: "both", size: [1, 99] }],
+  ["CG", { label: "merchant contract number", setBy: "both", size: [1, 10] }],
+  ["CH", { label: "transaction reference", setBy: "both" }],
+  ["CI", { label: "read mode", setBy: "both", size: [1, 1], codes: READ_MODES }],
+  ["CK", { label: "receipt wanted", setBy: "both", size: [3, 3] }],
+  ["BA", { label: "answer at once", setBy: "POS", size: [1, 1], codes: NO_OR_YES }],
+  ["BB", {
+    label: "force the authorisation request",
+    setBy: "POS",
+    size: [1, 1],
+    codes: NO_OR_YES,
+  }],
+  ["BF", { label: "partial payment accepted", setBy: "POS", size: [1, 1], codes: NO_OR_YES }],
+  ["BH", { label: "customer's phone number", setBy: "POS", size: [8, 20] }],
+  ["BI", { label: "customer's e-mail address", setBy: "POS", size: [6, 256] }],
+  ["AA", { label: "card number, masked", setBy: "terminal", size: [1, 64] }],
+  ["AB", { label: "card expiry, YYMM", setBy: "terminal", size: [4, 4] }],
+  ["AC", { label: "authorisation number", setBy: "terminal", size: [1, 10] }],
+  ["AD", { label: "CMC7 line of a cheque", setBy: "terminal" }],
+  ["AE", { label: "status", setBy: "terminal", size: [2, 2], codes: STATUSES }],
+  ["AF", { label: "failure", setBy: "terminal", size: [2, 50], codes: FAILURES }],
+  ["AG", { label: "answer of the cheque register (FNCI)", setBy: "terminal" }],
+  ["AH", { label: "cheque guarantee answer", setBy: "terminal" }],
+  ["AI", { label: "AID of the card application", setBy: "terminal", size: [1, 32] }],
+  ["AK", { label: "receipt data, base64", setBy: "terminal", size: [1, 900] }],
+  ["AL", { label: "kind of card number in AA", setBy: "terminal", size: [1, 1] }],
+  ["AM", { label: "customer's phone number as typed", setBy: "terminal" }],
+  ["AN", { label: "customer's e-mail address as typed", setBy: "terminal" }],
+  ["ZT", { label: "receipt: the fields CK and AK", setBy: "both", size: [1, 999] }],
+]);
+
+/**
+ * The tags that a request must hold: six for money (1)(2), four without (3)(4).
+ *
+ * @param action The value of CD. One that is not in {@linkcode ACTIONS} needs the four.
+ */
+export function mandatoryTags(action: string | undefined): readonly string[] {
+  return action !== undefined && ACTIONS.get(action)?.money ? MONEY_TAGS : BASE_TAGS;
+}
+
+const BASE_TAGS = ["CZ", "CJ", "CA", "CD"] as const;
+const MONEY_TAGS = ["CZ", "CJ", "CA", "CB", "CD", "CE"] as const;
+
+// ---------------------------------------------------------------- messages
+
+/** A message: from tag to value. The order of the keys is the order on the wire, but that CZ comes first. */
+export type Message = Record<string, string>;
+
+/** One field of a message. */
+export interface Field {
+  /** Two letters A-Z. */
+  tag: string;
+  /** 0 to 999 characters of Latin-1. */
+  value: string;
+  /** Where its tag stands: bytes from the start of the message, counted from 0. */
+  at: number;
+}
+
+/** A message as it came, whole or as far as it could be read. */
+export interface Received {
+  /** Its bytes as Latin-1 text, without CR and LF after it; what could not be read is at its end. */
+  raw: string;
+  /** Every field, in the order received. */
+  fields: readonly Field[];
+  /** The same as an object. Of a tag that came more than once, the first (our choice). */
+  message: Message;
+  /** Why it is no message, if so. */
+  error?: ProtocolError;
+}
+
+/** Something that is not Caisse-AP. The message says what stands where, and what was expected. */
+export class ProtocolError extends Error {
+  /** @ignore */
+  override name = "ProtocolError";
+  /** Where it went wrong: bytes from the start of the message, counted from 0. Not there for what is yet to be encoded. */
+  readonly at: number | undefined;
+
+  /** An error at a byte of a message, or in one yet to be encoded. */
+  constructor(message: string, at?: number) {
+    super(at === undefined ? message : `at byte ${at}: ${message}`);
+    this.at = at;
+  }
+}
+
+/** The longest message that is read, in bytes (our choice: the longest seen has under 2,000). */
+export const MAX_MESSAGE = 65_536;
+
+const HEAD = 5; // bytes of a tag and a length
+
+/**
+ * A message to the bytes that go on the wire, CZ first.
+ *
+ * @throws {ProtocolError} A tag is not two letters A-Z, or its value not 1 to 999 characters of Latin-1. The tag is named.
+ * @example
+ * ```ts
+ * import { encode } from "./protocol.ts";
+ *
+ * const bytes = encode({ CB: "11245", CZ: "0300" });
+ * if (String.fromCharCode(...bytes) !== "CZ0040300CB00511245") throw new Error("not as expected");
+ * ```
+ */
+export function encode(message: Message): Uint8Array {
+  let text = "CZ" in message ? encodeField("CZ", message["CZ"]) : "";
+  for (const tag of Object.keys(message)) if (tag !== "CZ") text += encodeField(tag, message[tag]);
+  const bytes = new Uint8Array(text.length);
+  for (let at = 0; at < text.length; at++) bytes[at] = text.charCodeAt(at);
+  return bytes;
+}
+
+/** One field as Latin-1 text. */
+function encodeField(tag: string, value: unknown): string {
+  if (!/^[A-Z]{2}$/.test(tag)) {
+    throw new ProtocolError(`tag ${JSON.stringify(tag)}: expected two letters A-Z`);
+  }
+  if (typeof value !== "string" || value.length < 1 || value.length > 999) {
+    const got = typeof value === "string" ? `${value.length}` : `a value of type ${typeof value}`;
+    throw new ProtocolError(`tag ${tag}: expected text of 1 to 999 characters, got ${got}`);
+  }
+  const foreign = /[^\x00-\xff]/u.exec(value);
+  if (foreign) {
+    throw new ProtocolError(`tag ${tag}: expected characters of Latin-1, got "${foreign[0]}"`);
+  }
+  return head(tag, value) + value;
+}
+
+/** What stands before a value on the wire. */
+function head(tag: string, value: string): string {
+  return tag + String(value.length).padStart(3, "0");
+}
+
+/**
+ * The bytes of one message, or its text as found in a log, to the message. CR and LF around it are skipped.
+ *
+ * Sizes are not held against {@linkcode TAGS}, unknown tags and empty values (length 000) are read: terminals
+ * and POS in the field send such. (4)(5)
+ *
+ * @throws {ProtocolError} No message, more than one, or one with a tag twice. It says what is wrong and at which byte.
+ * @example
+ * ```ts
+ * import { decode } from "./protocol.ts";
+ *
+ * const { AE, AF } = decode("CZ0040320CJ012999999999999AE00201AF00204");
+ * if (AE !== "01" || AF !== "04") throw new Error("not as expected");
+ * ```
+ */
+export function decode(bytes: Uint8Array | string): Message {
+  const reader = new MessageReader();
+  const received = reader.feed(bytes);
+  if (reader.state !== "empty" && reader.state !== "malformed") received.push(reader.take());
+  const [first, second] = received;
+  if (first === undefined) throw new ProtocolError("expected a message, got nothing", 0);
+  if (first.error) throw first.error;
+  const repeated = repeatedField(first);
+  if (repeated) throw new ProtocolError(`tag ${repeated.tag} is there twice`, repeated.at);
+  if (second) {
+    throw new ProtocolError("expected the end of the message, got another one", first.raw.length);
+  }
+  return first.message;
+}
+
+/** The first field whose tag an earlier one has: a tag appears at most once. (2)(6) */
+export function repeatedField({ fields, message }: Received): Field | undefined {
+  if (fields.length === Object.keys(message).length) return undefined;
+  return fields.find(({ tag }, index) => fields.findIndex((field) => field.tag === tag) < index);
+}
+
+/** Bytes as text: one byte, one character (Latin-1). TextDecoder has no such encoding: its "latin1" is Windows-1252. */
+export function latin1(bytes: Uint8Array): string {
+  let text = "";
+  for (let at = 0; at < bytes.length; at += 4096) {
+    text += String.fromCharCode.apply(null, bytes.subarray(at, at + 4096) as unknown as number[]);
+  }
+  return text;
+}
+
+/**
+ * What a {@linkcode MessageReader} holds: nothing; a message cut inside a field; whole fields only, which may
+ * be all or not, since nothing marks the end; or bytes that are no message, after which it reads no more.
+ */
+export type ReaderState = "empty" | "incomplete" | "whole" | "malformed";
+
+/**
+ * Cuts a stream of bytes into messages. Feed it chunks of any size, cut anywhere; it looks at each byte once and
+ * holds the message in progress only, at most {@linkcode MAX_MESSAGE} bytes of it.
+ *
+ * A message ends at CR, LF, or the CZ of the next one. That the peer has no more to send, only its user can know.
+ *
+ * @example Reading until the sender pauses
+ * ```ts
+ * import { MessageReader } from "./protocol.ts";
+ *
+ * const reader = new MessageReader();
+ * reader.feed("CZ0040300AE");
+ * reader.feed("00210");
+ * if (reader.state !== "whole") throw new Error("not as expected");
+ * const { message } = reader.take(); // nothing came for a while: that was all
+ * if (message.AE !== "10") throw new Error("not as expected");
+ * ```
+ */
+export class MessageReader {
+  #fields: Field[] = [];
+  #size = 0; // bytes of #fields
+  #head = ""; // of the field in progress: its tag and length as far as they came
+  #value = ""; // of the field in progress
+  #malformed = false;
+
+  /** What it holds now. */
+  get state(): ReaderState {
+    if (this.#malformed) return "malformed";
+    if (this.#head !== "") return "incomplete";
+    return this.#fields.length === 0 ? "empty" : "whole";
+  }
+
+  /** The fields of the message in progress that are whole. */
+  get fields(): readonly Field[] {
+    return this.#fields;
+  }
+
+  /**
+   * Takes a chunk of the stream; text stands for Latin-1 bytes.
+   *
+   * @returns The messages that ended in it. The last has an `error` when it is malformed; everything after that is ignored.
+   */
+  feed(chunk: Uint8Array | string): Received[] {
+    const ended: Received[] = [];
+    if (this.#malformed) return ended;
+    const text = typeof chunk === "string" ? chunk : latin1(chunk);
+    for (let at = 0; at < text.length;) {
+      if (this.#head.length === HEAD) {
+        const piece = text.slice(at, at + Number(this.#head.slice(2)) - this.#value.length);
+        at += piece.length;
+        this.#value += piece;
+        this.#closeField();
+        continue;
+      }
+      const char = text[at]!;
+      if (this.#head === "" && (char === "\r" || char === "\n")) {
+        if (this.#fields.length > 0) ended.push(this.take());
+        at++;
+        continue;
+      }
+      const expected = this.#expected(char);
+      if (expected !== undefined) {
+        ended.push(this.#fail(`expected ${expected}, got "${printable(char)}"`, text.slice(at)));
+        break;
+      }
+      this.#head += char;
+      at++;
+      if (this.#head === "CZ" && this.#fields.length > 0) {
+        this.#head = "";
+        ended.push(this.take());
+        this.#head = "CZ";
+      }
+      if (this.#head.length === HEAD) {
+        if (this.#size + HEAD + Number(this.#head.slice(2)) > MAX_MESSAGE) {
+          ended.push(
+            this.#fail(
+              `expected the end of the message, which has at most ${MAX_MESSAGE} bytes`,
+              text.slice(at),
+            ),
+          );
+          break;
+        }
+        this.#closeField(); // a length of 000 has no value to wait for
+      }
+    }
+    return ended;
+  }
+
+  /**
+   * Takes what is there as a message, because no more is to come. It has an `error` when it is cut inside a field.
+   */
+  take(): Received {
+    const received: Received = { raw: "", fields: this.#fields, message: {} };
+    for (const { tag, value } of this.#fields) {
+      received.raw += head(tag, value) + value;
+      received.message[tag] ??= value;
+    }
+    received.raw += this.#head + this.#value;
+    if (this.#head !== "") received.error = new ProtocolError(this.#missing(), this.#at);
+    this.#fields = [];
+    this.#size = 0;
+    this.#head = this.#value = "";
+    return received;
+  }
+
+  /** The next byte's place in the message. */
+  get #at(): number {
+    return this.#size + this.#head.length + this.#value.length;
+  }
+
+  /** Keeps the field in progress if its value is whole. */
+  #closeField(): void {
+    if (this.#value.length < Number(this.#head.slice(2))) return;
+    this.#fields.push({ tag: this.#head.slice(0, 2), value: this.#value, at: this.#size });
+    this.#size += HEAD + this.#value.length;
+    this.#head = this.#value = "";
+  }
+
+  /** What the next character of a head should have been, if it is something else. */
+  #expected(char: string): string | undefined {
+    if (this.#head.length < 2) {
+      return char >= "A" && char <= "Z" ? undefined : "a tag of two letters A-Z";
+    }
+    return char >= "0" && char <= "9"
+      ? undefined
+      : `the length of ${this.#head.slice(0, 2)} in three digits`;
+  }
+
+  /** What the field in progress lacks. */
+  #missing(): string {
+    const tag = this.#head.slice(0, 2);
+    if (this.#head.length < 2) {
+      return `expected the second letter of the tag after "${tag}", got the end`;
+    }
+    if (this.#head.length < HEAD) {
+      return `expected the length of ${tag} in three digits, got the end`;
+    }
+    return `expected ${
+      Number(this.#head.slice(2))
+    } characters for ${tag}, got ${this.#value.length}`;
+  }
+
+  #fail(message: string, rest: string): Received {
+    const error = new ProtocolError(message, this.#at);
+    const received = this.take();
+    this.#malformed = true;
+    return { ...received, raw: received.raw + rest, error };
+  }
+}
+
+// ---------------------------------------------------------------- amounts
+
+/**
+ * A decimal amount to minor units, exactly: "112.45" with 2 decimals is "11245", "-10" is "-1000".
+ *
+ * @param amount Digits, a dot before the decimals, a minus sign before all if negative.
+ * @param decimals How many the currency has: 2 for EUR.
+ * @throws {OptionError} It is no decimal number, has more decimals than the currency, or more than the 12 digits of CB. (1)
+ * @example
+ * ```ts
+ * import { toMinorUnits } from "./protocol.ts";
+ *
+ * if (toMinorUnits("112.45", 2) !== "11245") throw new Error("not as expected");
+ * ```
+ */
+export function toMinorUnits(amount: string, decimals: number): string {
+  const wrong = (expected: string) => new OptionError("amount", expected, amount);
+  const [, sign = "", whole = "", fraction = ""] = /^(-?)(\d+)(?:\.(\d+))?$/.exec(amount) ?? [];
+  if (whole === "") throw wrong("a decimal number such as 112.45");
+  if (fraction.length > decimals) {
+    throw wrong(decimals === 0 ? "no decimals" : `at most ${decimals} decimals`);
+  }
+  const digits = (whole + fraction.padEnd(decimals, "0")).replace(/^0+(?=\d)/, "");
+  if (digits.length > 12) throw wrong("at most 12 digits with the decimals");
+  return (digits === "0" ? "" : sign) + digits;
+}
+
+/**
+ * Minor units to a decimal amount: "11245" with 2 decimals is "112.45", "-5" is "-0.05".
+ *
+ * @param units Digits, leading zeros allowed, as in CB; a minus sign before them if negative.
+ * @param decimals How many the currency has: 2 for EUR.
+ * @throws {RangeError} It is not digits.
+ * @example
+ * ```ts
+ * import { toDecimal } from "./protocol.ts";
+ *
+ * if (toDecimal("0011245", 2) !== "112.45") throw new Error("not as expected");
+ * ```
+ */
+export function toDecimal(units: string, decimals: number): string {
+  const [, sign = "", digits = ""] = /^(-?)0*(\d+)$/.exec(units) ?? [];
+  if (digits === "") throw new RangeError(`expected digits, got "${printable(units)}"`);
+  const padded = digits.padStart(decimals + 1, "0");
+  const whole = padded.slice(0, padded.length - decimals);
+  return sign + whole + (decimals > 0 ? "." + padded.slice(-decimals) : "");
+}
+
+// ---------------------------------------------------------------- answers
+
+/** Why a terminal did not do what was asked, read from AF. */
+export interface Failure {
+  /** The first two characters of AF; "" when the answer has no AF. */
+  code: string;
+  /** What the code means in English, from {@linkcode FAILURES}. */
+  label: string;
+  /** The rest of AF, spaces around it removed: for cards an authorisation response and a text. (2) */
+  detail: string;
+}
+
+/**
+ * What an answer means for the request it answers:
+ * approved (AE 10), declined (AE 01), accepted (the outcome is not known yet) or not understandable.
+ */
+export type Verdict =
+  | { status: "approved" | "accepted" }
+  | { status: "declined"; failure: Failure }
+  | { status: "invalid"; error: string };
+
+/**
+ * Tells what an answer means.
+ *
+ * After BA 1 both AE 11 (1) and AE 10 (3) only say that the terminal has accepted the request. An approval must
+ * fit the request; a decline need not: a payment that a person cancelled comes back without its amount. (5)
+ *
+ * @example
+ * ```ts
+ * import { decode, interpret } from "./protocol.ts";
+ *
+ * const request = decode("CZ0040300CJ012247300123456CA00201CB00512345CD0010CE003978");
+ * const verdict = interpret(request, { ...request, AE: "01", AF: "04" });
+ * if (verdict.status !== "declined" || verdict.failure.label !== "refused") throw new Error("not as expected");
+ * ```
+ */
+export function interpret(request: Message, answer: Message): Verdict {
+  const status = answer["AE"];
+  if (status === "01") return { status: "declined", failure: readFailure(answer["AF"] ?? "") };
+  if (status === "11" || (status === "10" && request["BA"] === "1")) return { status: "accepted" };
+  if (status === "10") {
+    const error = misfit(request, answer);
+    return error === undefined ? { status: "approved" } : { status: "invalid", error };
+  }
+  const expected = `expected the status AE to be ${[...STATUSES.keys()].join(", ")}`;
+  return {
+    status: "invalid",
+    error: `${expected}, got ${status === undefined ? "none" : `"${printable(status)}"`}`,
+  };
+}
+
+function readFailure(value: string): Failure {
+  const code = value.slice(0, 2);
+  const label = FAILURES.get(code)?.label ??
+    (code === "" ? "no reason given" : "undocumented reason");
+  return { code, label, detail: value.slice(2).trim() };
+}
+
+/**
+ * Why an approval does not fit the request, if so: CA, CB, CD and CE must be those of the request, as far as it
+ * has them. Leading zeros of CB do not count, and after BF 1 it may be lower: paid in part. (5)
+ */
+export function misfit(request: Message, answer: Message): string | undefined {
+  for (const tag of ["CA", "CB", "CD", "CE"]) {
+    const asked = request[tag];
+    const got = answer[tag];
+    if (asked === undefined || asked === got) continue;
+    if (tag === "CB" && got !== undefined && fitsAmount(asked, got, request["BF"] === "1")) {
+      continue;
+    }
+    return `expected ${tag} to be "${printable(asked)}" as in the request, got ${
+      got === undefined ? "none" : `"${printable(got)}"`
+    }`;
+  }
+  return undefined;
+}
+
+function fitsAmount(asked: string, got: string, partly: boolean): boolean {
+  if (!/^\d+$/.test(asked) || !/^\d+$/.test(got)) return false;
+  const [wanted, paid] = [BigInt(asked), BigInt(got)];
+  return paid === wanted || (partly && paid > 0n && paid < wanted);
+}
+
+// ---------------------------------------------------------------- for people
+
+/** Text with its control characters escaped, so that what a peer sent cannot move a cursor or forge a line of a log. */
+export function printable(text: string): string {
+  return text.replace(
+    /[\x00-\x1f\x7f-\x9f]/g,
+    (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, "0")}`,
+  );
+}
+
+/** What a value of a tag means, if there is a list of its codes and it is in there. */
+export function meaning(tag: string, value: string): Term | undefined {
+  return TAGS.get(tag)?.codes?.get(tag === "AF" ? value.slice(0, 2) : value);
+}
+
+/** A message for people to read: a line a field, with the meaning of each tag and code. */
+export function describe(message: Message): string {
+  return Object.entries(message).map(([tag, value]) => {
+    const label = TAGS.get(tag)?.label ?? "unknown tag";
+    const term = meaning(tag, value);
+    const code = term === undefined
+      ? ""
+      : term.label === term.french
+      ? `: ${term.label}`
+      : `: ${term.label} (${term.french})`;
+    return `  ${tag} ${printable(value).padEnd(24)} ${label}${code}`;
+  }).join("\n");
+}
+
+/** What else bytes that are no message look like, if that can be told: HTTP, TLS, or the framing of a serial link. (4) */
+export function foreignProtocol(raw: string): string | undefined {
+  if (raw.startsWith("\x02")) {
+    return "serial framing (STX): over IP a message goes without STX, ETX and LRC";
+  }
+  if (raw.startsWith("\x16\x03")) return "TLS: Caisse-AP over IP is not encrypted";
+  if (/^(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|CONNECT|TRACE) |^HTTP\//.test(raw)) {
+    return "HTTP: Caisse-AP is fields over a raw TCP socket";
+  }
+  return undefined;
+}
+
+// ---------------------------------------------------------------- options
+
+/** An option of a command or a function that is not as it must be. The message names it, what was expected and what came. */
+export class OptionError extends Error {
+  /** @ignore */
+  override name = "OptionError";
+  /** The option, as the library calls it: failureType for --failure-type. */
+  readonly option: string;
+  /** The message without the option. */
+  readonly problem: string;
+
+  /** `expected` completes "expected ...". */
+  constructor(option: string, expected: string, got: unknown) {
+    const shown = printable(typeof got === "string" ? `"${got}"` : String(got));
+    const problem = `expected ${expected}, got ${shown}`;
+    super(`${option}: ${problem}`);
+    this.option = option;
+    this.problem = problem;
+  }
+}
+
+/**
+ * The word of a list that was given, in any case.
+ *
+ * @throws {OptionError} It is none of them.
+ */
+export function oneOf<Word extends string>(
+  option: string,
+  words: readonly Word[],
+  got: string,
+): Word {
+  const word = words.find((word) => word === got.toLowerCase());
+  if (word === undefined) throw new OptionError(option, `one of ${words.join(", ")}`, got);
+  return word;
+}
+
+/**
+ * A number within bounds, as it is.
+ *
+ * @throws {OptionError} It is out of them, or not whole where it must be.
+ */
+export function inRange(
+  option: string,
+  got: number,
+  min: number,
+  max: number,
+  kind: "a number" | "a whole number" = "a number",
+): number {
+  if (!(got >= min && got <= max) || (kind === "a whole number" && !Number.isInteger(got))) {
+    throw new OptionError(option, `${kind} from ${min} to ${max}`, got);
+  }
+  return got;
+}
+
+/**
+ * A number written in decimal digits, with or without a dot and decimals.
+ *
+ * @throws {OptionError} It is written otherwise.
+ */
+export function parseNumber(option: string, text: string): number {
+  if (!/^\d+(\.\d+)?$/.test(text)) throw new OptionError(option, "a number such as 3 or 0.5", text);
+  return Number(text);
+}
+
+/** What is wrong with the arguments of a command, in one line, if that is what an error is about. */
+export function argumentError(error: unknown): string | undefined {
+  const help = "(--help lists the options)";
+  if (error instanceof OptionError) {
+    const option = error.option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+    return `--${option}: ${error.problem} ${help}`;
+  }
+  if (error instanceof ProtocolError) return `--tag: ${error.message} ${help}`;
+  const { code, message } = error as { code?: string; message?: string };
+  if (code?.startsWith("ERR_PARSE_ARGS")) return `${message?.split("\n", 1)[0]} ${help}`; // from node:util parseArgs
+  return undefined;
+}
