@@ -8,12 +8,15 @@
  * deno run --allow-net client.ts --help
  * ```
  *
- * @example A payment of 112.45 EUR
- * ```ts no-run
+ * @example A payment of 112.45 EUR on a simulated terminal; a real one needs its `host`
+ * ```ts
  * import { pay } from "./client.ts";
+ * import { startTerminal } from "./server.ts";
  *
- * const result = await pay({ host: "192.168.1.20", amount: "112.45" });
- * if (result.status === "approved") console.log(`card ${result.answer.AA}`);
+ * await using terminal = await startTerminal({ port: 0, duration: 0 });
+ * const result = await pay({ port: terminal.port, amount: "112.45" });
+ * if (result.status !== "approved") throw new Error("not as expected");
+ * console.log(`paid with card ${result.answer.AA}`);
  * ```
  *
  * @module
@@ -128,12 +131,14 @@ const MAX_TIMEOUT = 86_400;
  * @throws {UnansweredError} No whole answer came.
  * @throws {InvalidAnswerError} What came is no message.
  * @example Asking whether a terminal is there
- * ```ts no-run
+ * ```ts
  * import { exchange } from "./client.ts";
+ * import { startTerminal } from "./server.ts";
  *
+ * await using terminal = await startTerminal({ port: 0 });
  * const request = { CZ: "0300", CJ: "012345678901", CA: "01", CD: "I" };
- * const answer = await exchange(request, { host: "192.168.1.20", timeout: 5 });
- * console.log(answer.AE === "10");
+ * const answer = await exchange(request, { port: terminal.port, timeout: 5 });
+ * if (answer.AE !== "10") throw new Error("not as expected");
  * ```
  */
 export async function exchange(request: Message, options: ExchangeOptions = {}): Promise<Message> {
@@ -309,11 +314,13 @@ export interface PaymentResult {
  * @throws {UnansweredError} No whole answer came.
  * @throws {InvalidAnswerError} The answer is malformed, has no usable status, or does not fit the request.
  * @example
- * ```ts no-run
+ * ```ts
  * import { pay } from "./client.ts";
+ * import { startTerminal } from "./server.ts";
  *
- * const { status, failure } = await pay({ host: "192.168.1.20", amount: "-10", currency: "CHF" });
- * console.log(status, failure?.label);
+ * await using terminal = await startTerminal({ port: 0, duration: 0, outcome: "refused" });
+ * const { status, failure } = await pay({ port: terminal.port, amount: "-10" });
+ * if (status !== "declined" || failure?.code !== "04") throw new Error("not as expected");
  * ```
  */
 export async function pay(options: PaymentOptions): Promise<PaymentResult> {

@@ -96,24 +96,26 @@ class Peer implements AsyncDisposable {
     this.socket.write(raw, "latin1");
   }
 
-  /** Resolves when what came satisfies a condition; fails if the connection closes before. */
-  async until(condition: (text: string) => boolean): Promise<string> {
-    while (!condition(this.text)) {
-      if (this.socket.destroyed) throw new Error(`closed after "${this.text}"`);
+  /** Resolves with all that came when it matches; fails if the connection closes before. */
+  async until(pattern: RegExp): Promise<string> {
+    while (!pattern.test(this.text)) {
+      if (this.socket.destroyed) {
+        throw new Error(`closed after "${this.text}", which is not ${pattern}`);
+      }
       await this.#changed.promise;
     }
     return this.text;
   }
 
-  /** The first messages that come, once each has its status and, for the last, its failure if it is a decline. */
-  async answers(count = 1): Promise<Message[]> {
-    await this.until((text) => messagesOf(text).filter(isAnswer).length >= count);
-    return messagesOf(this.text);
-  }
-
-  async answer(): Promise<Message> {
-    const [first] = await this.answers();
-    return first!;
+  /** Closes this side, as nc does, and gives the messages that came until the other side closed too. */
+  async finish(): Promise<Message[]> {
+    this.socket.end();
+    assert.equal(await this.closed, "ended");
+    const reader = new MessageReader();
+    const received = reader.feed(this.text);
+    if (reader.state !== "empty") received.push(reader.take());
+    for (const { error } of received) assert.equal(error, undefined);
+    return received.map(({ message }) => message);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -122,24 +124,13 @@ class Peer implements AsyncDisposable {
   }
 }
 
-function messagesOf(raw: string): Message[] {
-  const reader = new MessageReader();
-  const received = reader.feed(raw);
-  if (reader.state === "whole") received.push(reader.take());
-  return received.map(({ message }) => message);
-}
-
-function isAnswer({ AE, AF, CG, CC, CD, BA }: Message): boolean {
-  if (AE === undefined) return false;
-  const card = AE === "10" && BA !== "1" && CC !== "00C" && ACTIONS.get(CD ?? "")?.money;
-  return AE === "01" ? AF !== undefined : card ? CG !== undefined : true;
-}
-
-/** Sends a request to a new connection and gives the answer. */
+/** Sends a request on a connection of its own and gives the answer. */
 async function ask(port: number, request: Message | string): Promise<Message> {
   await using peer = await Peer.connect(port);
   peer.send(typeof request === "string" ? request : text(request));
-  return await peer.answer();
+  const [answer, ...others] = await peer.finish();
+  assert.deepEqual(others, []);
+  return answer!;
 }
 
 /** A terminal that does with a connection what no real one should. */
@@ -167,7 +158,7 @@ async function fakeTerminal(
 /** A terminal that waits for a request and then writes pieces, as segments of their own. */
 function answering(...pieces: string[]): ReturnType<typeof fakeTerminal> {
   return fakeTerminal(async (peer) => {
-    await peer.until((text) => text !== "");
+    await peer.until(/./);
     for (const piece of pieces) {
       peer.send(piece);
       await sleep(10);
@@ -215,6 +206,11 @@ class Command implements AsyncDisposable {
       const ended = await Promise.race([this.#changed.promise, this.#ended.then(() => true)]);
       if (ended) throw new Error(`ended without ${pattern}: ${this.stdout}${this.stderr}`);
     }
+  }
+
+  /** By its number: of a child that was killed through its object, Deno tells the signal and not the status. */
+  signal(name: "SIGINT" | "SIGTERM"): void {
+    process.kill(this.process.pid!, name);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -506,4 +502,772 @@ test("foreignProtocol() recognises what else may knock on port 8888", () => {
   assert.match(foreignProtocol("\x16\x03\x01\x02\x00") ?? "", /^TLS/);
   assert.match(foreignProtocol(`\x02${DEBIT}\x03\x11`) ?? "", /^serial framing \(STX\)/);
   assert.equal(foreignProtocol(DEBIT), undefined);
+});
+
+// ---------------------------------------------------------------- the terminal
+
+/** What an answer adds to its request. */
+function added(answer: Message, request: Message): Message {
+  const entries = Object.entries(answer);
+  assert.deepEqual(Object.fromEntries(entries.slice(0, Object.keys(request).length)), request);
+  return Object.fromEntries(entries.slice(Object.keys(request).length));
+}
+
+test("the terminal approves with the fields of a card", async () => {
+  const cases: [card: TerminalOptions["card"], CC: string, CI: string, AI: string][] = [
+    ["cbcontact", "001", "1", "A0000000421010"],
+    ["cbcontactless", "00B", "2", "A0000000421010"],
+    ["amexcontact", "002", "1", "A00000002501"],
+    ["amexcontactless", "00D", "2", "A00000002501"],
+  ];
+  for (const [card, CC, CI, AI] of cases) {
+    await using terminal = await terminalWith({ card: card!, sellerContract: "1234567890" });
+    const { AC, AA, AB, ...others } = added(await ask(terminal.port, DEBIT), DEBIT_MESSAGE);
+    assert.deepEqual(others, { AE: "10", CC, CI, AI, CF: "1010000000", CG: "1234567890" });
+    assert.match(AC ?? "", /^\d{6}$/);
+    assert.match(AA ?? "", /^\d{6}#{6}\d{4}$/);
+    assert.match(AB ?? "", /^\d\d(0[1-9]|1[0-2])$/);
+    assert.equal(2000 + Number(AB?.slice(0, 2)), new Date().getFullYear() + 1);
+  }
+});
+
+test("the terminal answers each kind of request as the protocol says", async () => {
+  const { CB: _amount, CE: _currency, ...moneyless } = DEBIT_MESSAGE;
+  const card = ["AA", "AB", "AC", "AE", "AI", "CC", "CF", "CG", "CI"];
+  const cases: [
+    name: string,
+    request: Message,
+    added: Message | string[],
+    options?: TerminalOptions,
+  ][] = [
+    ["debit", { CD: "0" }, card],
+    ["credit", { CD: "1" }, card],
+    ["cancellation", { CD: "2" }, card],
+    ["deferred debit", { CD: "7" }, card],
+    ["abandon", {}, { AE: "01", AF: "11" }, { outcome: "abandon" }],
+    ["timeout", {}, { AE: "01", AF: "08" }, { outcome: "timeout" }],
+    ["refused", {}, { AE: "01", AF: "04" }, { outcome: "refused" }],
+    ["forbidden", {}, { AE: "01", AF: "05" }, { outcome: "forbidden" }],
+    ["cheque", { CC: "00C" }, { AE: "10" }],
+    ["cheque, failure", { CC: "00C" }, { AE: "01", AF: "04" }, { outcome: "abandon" }],
+    ["answer at once", { BA: "1" }, { AE: "11" }],
+    ["answer at once, failure", { BA: "1" }, { AE: "11" }, { outcome: "refused" }],
+    ["unknown action", { CD: "X" }, { AE: "01", AF: "12" }],
+    ["unknown action before BA", { CD: "T", BA: "1" }, { AE: "01", AF: "12" }],
+    ["unusual sizes, unknown tag", { CJ: "012", CB: "1", XX: "é" }, card],
+    ["private data", { CF: "my reference" }, card.filter((tag) => tag !== "CF")],
+  ];
+  for (const [name, change, expected, options] of cases) {
+    await using terminal = await terminalWith(options);
+    const request = { ...DEBIT_MESSAGE, ...change };
+    const got = added(await ask(terminal.port, request), request);
+    if (Array.isArray(expected)) {
+      assert.equal(got["AE"], "10", name);
+      assert.deepEqual(Object.keys(got).sort(), expected, name);
+    } else assert.deepEqual(got, expected, name);
+  }
+  for (
+    const [CD, options, expected] of [
+      ["3", {}, { AE: "10" }],
+      ["B", {}, { AE: "10" }],
+      ["P", {}, { AE: "10" }],
+      ["3", { outcome: "refused" }, { AE: "01", AF: "04" }],
+      ["I", { outcome: "refused", duration: 60 }, { AE: "10" }],
+    ] as [string, TerminalOptions, Message][]
+  ) {
+    await using terminal = await terminalWith(options);
+    const request = { ...moneyless, CD };
+    assert.deepEqual(
+      await ask(terminal.port, request),
+      { ...request, ...expected },
+      `action ${CD}`,
+    );
+  }
+});
+
+test("the terminal answers an identification without the amount, should the POS have sent one", async () => {
+  await using terminal = await terminalWith({ duration: 60 });
+  const answer = await ask(terminal.port, { ...DEBIT_MESSAGE, CD: "I" });
+  assert.deepEqual(answer, { ...BASE, BA: "0", CD: "I", AE: "10" });
+});
+
+test("the terminal gives back neither a status that the POS sent nor an empty field", async () => {
+  await using terminal = await terminalWith({ outcome: "refused" });
+  const answer = await ask(terminal.port, `${DEBIT}AE00210AF00201CF000`);
+  assert.deepEqual(answer, { ...DEBIT_MESSAGE, AE: "01", AF: "04" });
+});
+
+test("the terminal answers AF 09 when a mandatory tag is missing or empty", async () => {
+  await using terminal = await terminalWith({ duration: 60 });
+  for (const tag of mandatoryTags("0")) {
+    const { [tag]: _, ...request } = DEBIT_MESSAGE;
+    assert.deepEqual(await ask(terminal.port, request), { ...request, AE: "01", AF: "09" }, tag);
+  }
+  const answer = await ask(terminal.port, DEBIT.replace("CB00511245", "CB000"));
+  assert.equal(answer["AF"], "09");
+  assert.equal("CB" in answer, false);
+});
+
+test("the terminal answers a malformed request with what it could read, then closes", async () => {
+  await using terminal = await terminalWith();
+  const cases: [raw: string, expected: Message][] = [
+    ["GET / HTTP/1.1\r\n\r\n", {}],
+    [`\x02${DEBIT}\x03\x55`, {}],
+    ["CZ0040300CA00x01", { CZ: "0300" }],
+    ["CZ0040300CB0\r\n", { CZ: "0300" }],
+  ];
+  for (const [raw, expected] of cases) {
+    await using peer = await Peer.connect(terminal.port);
+    peer.send(raw);
+    assert.equal(await peer.closed, "ended");
+    assert.deepEqual(decode(peer.text), { ...expected, AE: "01", AF: "09" });
+  }
+  const cut = await ask(terminal.port, DEBIT.slice(0, -2));
+  assert.equal(text(cut), `${DEBIT.slice(0, -"CB00511245".length)}AE00201AF00209`);
+});
+
+test("the terminal closes a connection on which a request stays incomplete", async () => {
+  await using terminal = await terminalWith({ requestTimeout: 50 });
+  await using peer = await Peer.connect(terminal.port);
+  peer.send("CZ0040300CB00511");
+  assert.equal(await peer.closed, "ended");
+  assert.equal(peer.text, "CZ0040300AE00201AF00209");
+});
+
+test("the terminal puts a request together however it is split", async () => {
+  await using terminal = await terminalWith({ outcome: "refused" });
+  const cuts = [0, 1, 2, 4, 5, 7, 9, DEBIT.length - 10, DEBIT.length - 1];
+  await Promise.all(cuts.map(async (cut) => {
+    await using peer = await Peer.connect(terminal.port);
+    peer.send(DEBIT.slice(0, cut));
+    await sleep(40); // longer than the settle time: the rest comes as a segment of its own
+    peer.send(DEBIT.slice(cut));
+    assert.equal(await peer.until(/AF00204$/), text({ ...DEBIT_MESSAGE, AE: "01", AF: "04" }));
+  }));
+});
+
+test("the terminal waits for mandatory tags, and not for other fields", async () => {
+  await using terminal = await terminalWith({ outcome: "refused", settle: 0 });
+  await using peer = await Peer.connect(terminal.port);
+  peer.send("CZ0040300CJ012012345678901CA00201CD0010CE003978");
+  await sleep(50);
+  assert.equal(peer.text, "");
+  peer.send("CB00511245");
+  await peer.until(/CB00511245AE00201AF00204$/);
+  const started = performance.now();
+  peer.send("CZ0040300CA00201");
+  await peer.until(/CZ0040300CA00201AE00201AF00209$/);
+  const waited = performance.now() - started;
+  assert.ok(waited >= 290, `${waited} ms`);
+});
+
+test("the terminal takes CR, LF and the next request as the end of one, and answers in order", async () => {
+  await using terminal = await terminalWith({ outcome: "refused", settle: 5000 });
+  await using peer = await Peer.connect(terminal.port);
+  const request = (CF: string) => text({ ...DEBIT_MESSAGE, CF });
+  peer.send(`\n${request("1")}\r\n\r\n${request("2")}\n${request("3")}${request("4")}\r`);
+  await peer.until(/CF0014AE00201AF00204$/);
+  assert.deepEqual([...peer.text.matchAll(/CF001(\d)/g)].map(([, number]) => number), [
+    "1",
+    "2",
+    "3",
+    "4",
+  ]);
+});
+
+test("the terminal keeps the connection open after an answer", async () => {
+  await using terminal = await terminalWith({ outcome: "refused" });
+  await using peer = await Peer.connect(terminal.port);
+  for (const count of [1, 2, 3]) {
+    peer.send(DEBIT);
+    await peer.until(new RegExp(`^(CZ.*?AF00204){${count}}$`));
+  }
+});
+
+test("ten payments of one second sent together are answered after one second", async () => {
+  await using terminal = await terminalWith({ duration: 1 });
+  await using kept = await Peer.connect(terminal.port);
+  const started = performance.now();
+  kept.send(`${DEBIT}\r\n`.repeat(5));
+  const others = Array.from({ length: 5 }, () => ask(terminal.port, DEBIT));
+  const answers = [...await kept.finish(), ...await Promise.all(others)];
+  const took = performance.now() - started;
+  assert.deepEqual(answers.map(({ AE }) => AE), Array(10).fill("10"));
+  assert.ok(took >= 990 && took < 2000, `${took} ms`);
+});
+
+test("the settle time is inside the duration, which takes decimals", async () => {
+  await using terminal = await terminalWith({ outcome: "refused", duration: 1.2, settle: 1000 });
+  await using peer = await Peer.connect(terminal.port);
+  const started = performance.now();
+  peer.send(DEBIT);
+  await peer.until(/AF00204$/);
+  const took = performance.now() - started;
+  assert.ok(took >= 1190 && took < 2000, `${took} ms`);
+});
+
+test("close() ends connections and payments that wait", async () => {
+  const terminal = await terminalWith({ duration: 60 });
+  await using peer = await Peer.connect(terminal.port);
+  peer.send(`${DEBIT}\r\nCZ004`);
+  await sleep(20);
+  await Promise.all([terminal.close(), terminal.close(), peer.closed]);
+  assert.equal(peer.text, "");
+  await assert.rejects(Peer.connect(terminal.port));
+});
+
+test("the log tells what came, what it means and what is wrong with it", async () => {
+  const log: [level: LogLevel, text: string][] = [];
+  const logged = (level: LogLevel, pattern: RegExp) =>
+    assert.ok(
+      log.some(([l, t]) => l === level && pattern.test(t)),
+      `no ${level} ${pattern} in ${log.join("\n")}`,
+    );
+  {
+    await using terminal = await terminalWith({
+      outcome: "refused",
+      logLevel: "debug",
+      log: (level, text) => log.push([level, text]),
+    });
+    await ask(terminal.port, DEBIT);
+    await ask(terminal.port, "GET / HTTP/1.1\r\n\r\n");
+    await ask(terminal.port, "\x16\x03\x01");
+    await ask(terminal.port, `\x02${DEBIT}\x03`);
+    await ask(terminal.port, "CZ0040300CA00201XX005\x1b[2J\n");
+  }
+  logged("info", /^listening on 127\.0\.0\.1 port \d+, failure mode \(refused\)/);
+  logged("debug", /^#1 connected from 127\.0\.0\.1/);
+  logged("info", /^#1 received: CZ0040300CJ.*\n.*\n.*\n.*\n.*\n.*\n.*CD 0 +action: debit/);
+  logged("info", /^#1 sent: CZ0040300CJ.*AF00204\n[^]*failure: refused/);
+  logged("warn", /^#2 malformed request, at byte 2: .* got "T"; this looks like HTTP/);
+  logged("warn", /^#3 malformed request, at byte 0: .*; this looks like TLS/);
+  logged("warn", /^#4 malformed request, at byte 0: .*; this looks like serial framing \(STX\)/);
+  logged("warn", /^#5 mandatory tags missing: CJ, CD/);
+  logged("info", /^#5 received: CZ0040300CA00201XX005\\x1b\[2J\\x0a/);
+  for (const [, text] of log) assert.doesNotMatch(text, /[\x00-\x09\x0b-\x1f]/);
+});
+
+test("startTerminal() refuses options that are not as they must be, and says where it cannot listen", async () => {
+  const cases: [options: TerminalOptions, expected: RegExp][] = [
+    [{ port: 65536 }, /^port: expected a whole number from 0 to 65535, got 65536$/],
+    [{ port: 1.5 }, /^port: expected a whole number/],
+    [{ duration: -1 }, /^duration: expected a number from 0 to 86400, got -1$/],
+    [{ duration: NaN }, /^duration: expected .* got NaN$/],
+    [{ sellerContract: "12345678901" }, /^sellerContract: expected 1 to 10 characters of Latin-1/],
+    [{ sellerContract: "" }, /^sellerContract: .* got ""$/],
+    [
+      { outcome: "maybe" as "success" },
+      /^outcome: expected one of success, abandon, .* got "maybe"$/,
+    ],
+  ];
+  for (const [options, message] of cases) {
+    await assert.rejects(terminalWith(options), (error) => {
+      assert.ok(error instanceof OptionError);
+      assert.match(error.message, message);
+      return true;
+    });
+  }
+  await using terminal = await terminalWith();
+  await assert.rejects(terminalWith({ port: terminal.port }), (error) => {
+    assert.ok(error instanceof ListenError);
+    assert.match(
+      error.message,
+      /^cannot listen on host 127\.0\.0\.1, port \d+: the port is in use/,
+    );
+    return true;
+  });
+});
+
+// ---------------------------------------------------------------- the point of sale
+
+/** The point of sale against a port of this machine. */
+function payAt(port: number, options: PaymentOptions = {}) {
+  return pay({ host: "127.0.0.1", port, amount: "112.45", timeout: 20, ...options });
+}
+
+const APPROVAL = text({ ...DEBIT_MESSAGE, AE: "10", CC: "001", AC: "123456" });
+
+test("pay() is approved, declined or accepted, and tells what was asked and answered", async () => {
+  await using approving = await terminalWith();
+  const approved = await payAt(approving.port);
+  assert.equal(approved.status, "approved");
+  assert.deepEqual(approved.request, DEBIT_MESSAGE);
+  assert.deepEqual([approved.answer["CC"], approved.amount, approved.currency], [
+    "001",
+    "112.45",
+    "EUR",
+  ]);
+  assert.equal("failure" in approved, false);
+  assert.ok(approved.milliseconds >= 0);
+
+  const accepted = await payAt(approving.port, { immediate: true });
+  assert.deepEqual([accepted.status, accepted.request["BA"]], ["accepted", "1"]);
+
+  await using refusing = await terminalWith({ outcome: "refused" });
+  const { status, failure, amount } = await payAt(refusing.port);
+  assert.deepEqual([status, failure, amount], [
+    "declined",
+    { code: "04", label: "refused", detail: "" },
+    "112.45",
+  ]);
+});
+
+test("pay() sends the tags of the reference client, in its order", async () => {
+  await using terminal = await terminalWith();
+  const base = "CZ0040300CJ012012345678901CA00201";
+  const cases: [options: PaymentOptions, request: string][] = [
+    [{}, DEBIT],
+    [{ amount: "-10" }, `${base}CE003978BA0010CD0011CB0041000`],
+    [{ amount: "10", action: "credit" }, `${base}CE003978BA0010CD0011CB0041000`],
+    [{ check: true }, `${base}CE003978BA0010CD0010CC00300CCB00511245`],
+    [{ amount: "0.05" }, `${base}CE003978BA0010CD0010CB00205`],
+    [{ immediate: true }, `${base}CE003978BA0011CD0010CB00511245`],
+    [{ action: "cancel" }, `${base}CE003978BA0010CD0012CB00511245`],
+    [{ action: "7" }, `${base}CE003978BA0010CD0017CB00511245`],
+    [{ currency: "933:2" }, `${base}CE003933BA0010CD0010CB00511245`],
+    [{ currency: "392:0", amount: "500" }, `${base}CE003392BA0010CD0010CB003500`],
+    [{ tags: { CF: "é", BA: "" } }, `${base}CE003978CD0010CB00511245CF001é`],
+  ];
+  for (const [options, request] of cases) {
+    const result = await payAt(terminal.port, options);
+    assert.equal(text(result.request), request);
+    assert.notEqual(result.status, "declined");
+  }
+  for (const [action, letter] of [["identify", "I"], ["duplicate", "3"], ["b", "B"]] as const) {
+    const result = await pay({ host: "127.0.0.1", port: terminal.port, action });
+    assert.equal(text(result.request), `${base}CD001${letter}`);
+    assert.deepEqual([result.status, result.amount], ["approved", undefined]);
+  }
+});
+
+test("pay() sends nothing when an option is not as it must be", async () => {
+  await using terminal = await fakeTerminal(() => assert.fail("connected"));
+  const cases: [options: PaymentOptions, expected: RegExp][] = [
+    [{ amount: "0" }, /^amount: expected an amount other than zero, got "0"$/],
+    [{ amount: "-0.00" }, /^amount: expected an amount other than zero/],
+    [{ amount: "1.005" }, /^amount: expected at most 2 decimals, got "1.005"$/],
+    [{ amount: "10000000000" }, /^amount: expected at most 12 digits/],
+    [
+      { amount: "-10", action: "debit" },
+      /^amount: expected no sign with an action other than credit/,
+    ],
+    [{ amount: "10", action: "identify" }, /^amount: expected none with an action without money/],
+    [{ action: "refund" }, /^action: expected one of debit, credit, .* got "refund"$/],
+    [{ currency: "EURO" }, /^currency: expected ISO 4217 letters, or .* 933:2, got "EURO"$/],
+    [{ port: 0 }, /^port: expected a whole number from 1 to 65535, got 0$/],
+    [{ timeout: 0 }, /^timeout: expected/],
+    [{ tags: { cf: "1" } }, /tag "cf": expected two letters A-Z/],
+    [{ tags: { CF: "€" } }, /tag CF: expected characters of Latin-1/],
+  ];
+  for (const [options, message] of cases) {
+    await assert.rejects(payAt(terminal.port, options), { message });
+  }
+  const { amount: _, ...noAmount }: PaymentOptions = { amount: "1", port: terminal.port };
+  await assert.rejects(pay(noAmount), /^OptionError: amount: expected an amount such as 112.45/);
+});
+
+test("pay() reads an answer split anywhere, padded with line ends, in CR LF, and kept open or closed", async () => {
+  const answers: string[][] = [
+    [...APPROVAL],
+    [APPROVAL.slice(0, 26), APPROVAL.slice(26, 40), APPROVAL.slice(40)],
+    [APPROVAL.replace("AE00210", ""), "AE00210"],
+    ["\r\n", APPROVAL],
+    [`${APPROVAL}\r\n`],
+    [APPROVAL.replace("CB00511245", "CB012000000011245")],
+  ];
+  for (const pieces of answers) {
+    await using terminal = await answering(...pieces);
+    assert.equal((await payAt(terminal.port)).status, "approved", pieces.join("|"));
+  }
+  await using closing = await fakeTerminal(async (peer) => {
+    await peer.until(/./);
+    peer.socket.end(APPROVAL);
+  });
+  assert.equal((await payAt(closing.port, { settle: 10_000 })).status, "approved");
+  await using ending = await answering(`${APPROVAL}\r\n`);
+  assert.equal((await payAt(ending.port, { settle: 10_000 })).status, "approved");
+});
+
+test("pay() waits after AE 11 for the final answer, unless it asked for an answer at once", async () => {
+  const taken = text({ ...DEBIT_MESSAGE, AE: "11" });
+  await using later = await fakeTerminal(async (peer) => {
+    await peer.until(/./);
+    peer.send(taken);
+    await sleep(200); // longer than the settle time of the client
+    peer.send(APPROVAL);
+  });
+  assert.equal((await payAt(later.port)).status, "approved");
+  await using together = await answering(taken + APPROVAL);
+  assert.equal((await payAt(together.port)).status, "approved");
+  await using done = await answering(text({ ...DEBIT_MESSAGE, BA: "1", AE: "10" }));
+  assert.equal((await payAt(done.port, { immediate: true })).status, "accepted");
+  await using gone = await fakeTerminal(async (peer) => {
+    await peer.until(/./);
+    peer.socket.end(taken);
+  });
+  await assert.rejects(payAt(gone.port), (error) => {
+    assert.ok(error instanceof UnansweredError);
+    assert.equal(error.answer?.["AE"], "11");
+    assert.match(error.message, /closed the connection .* after AE 11; .*check it on the terminal/);
+    return true;
+  });
+});
+
+test("pay() tells a payment in part when the POS allowed it", async () => {
+  await using terminal = await answering(
+    text({ ...DEBIT_MESSAGE, BF: "1", AE: "10", CB: "00500" }),
+  );
+  const result = await payAt(terminal.port, { tags: { BF: "1" } });
+  assert.deepEqual([result.status, result.amount, result.asked], ["approved", "5.00", "112.45"]);
+});
+
+test("pay() says when no terminal can be reached", async () => {
+  const terminal = await terminalWith();
+  await terminal.close();
+  await assert.rejects(payAt(terminal.port), (error) => {
+    assert.ok(error instanceof UnreachableError);
+    assert.match(
+      error.message,
+      /cannot reach the terminal at 127\.0\.0\.1 port \d+: nothing listens there/,
+    );
+    assert.deepEqual(error.request, DEBIT_MESSAGE);
+    return true;
+  });
+  await assert.rejects(payAt(8888, { host: "nohost.invalid" }), (error) => {
+    assert.ok(error instanceof UnreachableError);
+    assert.match(error.message, /nohost\.invalid port 8888: /);
+    return true;
+  });
+});
+
+test("pay() says that the payment may have gone through when no whole answer comes", async () => {
+  const cases: [play: (peer: Peer) => void, expected: RegExp, options?: PaymentOptions][] = [
+    [() => {}, /^no answer from 127\.0\.0\.1 port \d+ within 0\.2 s; the payment may/, {
+      timeout: 0.2,
+    }],
+    [(peer) => peer.send("CZ0040300"), /within 0\.2 s after a part of an answer, "CZ0040300"; /, {
+      timeout: 0.2,
+    }],
+    [(peer) => peer.socket.end(), /closed the connection without an answer; /],
+    [
+      (peer) => peer.socket.end(APPROVAL.slice(0, -3)),
+      /closed .* after a part of an answer, "CZ0040300CJ/,
+    ],
+    [(peer) => peer.socket.resetAndDestroy(), /the connection to .* was lost \(ECONNRESET\); /],
+  ];
+  for (const [play, expected, options] of cases) {
+    await using terminal = await fakeTerminal(async (peer) => {
+      await peer.until(/./);
+      play(peer);
+    });
+    await assert.rejects(payAt(terminal.port, options), (error) => {
+      assert.ok(error instanceof UnansweredError, String(error));
+      assert.match(error.message, expected);
+      assert.match(error.message, /check it on the terminal$/);
+      return true;
+    });
+  }
+});
+
+test("pay() says what is not usable about an answer", async () => {
+  const change = (fields: Message) => text({ ...DEBIT_MESSAGE, AE: "10", ...fields });
+  const cases: [answer: string, expected: RegExp][] = [
+    ["garbage", /at byte 0: expected a tag of two letters A-Z, got "g"/],
+    ["HTTP/1.1 400 Bad Request\r\n\r\n", /this looks like HTTP/],
+    [change({ CE: "840" }), /expected CE to be "978" as in the request, got "840"/],
+    [change({ CB: "11246" }), /expected CB to be "11245"/],
+    [change({ AE: "99" }), /expected the status AE to be 01, 10, 11, got "99"/],
+    [`${APPROVAL}AE00201`, /tag AE is there twice/],
+    [`${DEBIT}\r\n`, /got none/],
+  ];
+  for (const [answer, expected] of cases) {
+    await using terminal = await answering(answer);
+    await assert.rejects(payAt(terminal.port), (error) => {
+      assert.ok(error instanceof InvalidAnswerError, String(error));
+      assert.match(error.message, expected);
+      assert.match(error.message, /check it on the terminal$/);
+      return true;
+    });
+  }
+});
+
+test("a signal gives up on a payment, and the error says whether it was sent", async () => {
+  await using terminal = await terminalWith({ duration: 60 });
+  const sent = new AbortController();
+  const options = { signal: sent.signal, log: () => sent.abort("enough") };
+  await assert.rejects(payAt(terminal.port, options), (error) => {
+    assert.ok(error instanceof UnansweredError);
+    assert.equal(error.cause, "enough");
+    return true;
+  });
+  await assert.rejects(payAt(terminal.port, { signal: AbortSignal.abort() }), UnreachableError);
+});
+
+test("exchange() sends any request and gives the answer whatever it says", async () => {
+  await using terminal = await terminalWith({ outcome: "forbidden" });
+  const where = { host: "127.0.0.1", port: terminal.port };
+  const log: string[] = [];
+  const request = { ...DEBIT_MESSAGE, CF: "é" };
+  const answer = await exchange(request, {
+    ...where,
+    log: (...[how, raw]) => log.push(`${how} ${raw}`),
+  });
+  assert.deepEqual(answer, { ...request, AE: "01", AF: "05" });
+  assert.deepEqual(log, [`sent ${text(request)}`, `received ${text(answer)}`]);
+  await assert.rejects(exchange({ CZ: "" }, where), ProtocolError);
+});
+
+test(
+  "other currencies are looked up, with the number and decimals that they have",
+  needsCurrencies,
+  async () => {
+    await using terminal = await terminalWith();
+    for (
+      const [currency, amount, CE, CB] of [
+        ["usd", "112.45", "840", "11245"],
+        ["JPY", "500", "392", "500"],
+        ["BHD", "1.005", "048", "1005"],
+      ] as const
+    ) {
+      const { request, ...result } = await payAt(terminal.port, { currency, amount });
+      assert.deepEqual([request["CE"], request["CB"]], [CE, CB]);
+      assert.deepEqual([result.amount, result.currency], [amount, currency.toUpperCase()]);
+    }
+    await assert.rejects(
+      payAt(terminal.port, { currency: "JPY", amount: "1.5" }),
+      /expected no decimals/,
+    );
+    await assert.rejects(
+      payAt(terminal.port, { currency: "BYN" }),
+      /expected one that .* 933:2, got "BYN"/,
+    );
+  },
+);
+
+// ---------------------------------------------------------------- the commands
+
+/** The terminal as a command on a free port, once it listens. */
+async function serverCommand(...args: string[]): Promise<{ command: Command; port: string }> {
+  const command = new Command("server.ts", "-p", "0", "--host", "127.0.0.1", ...args);
+  return { command, port: await command.prints("stderr", /listening on 127\.0\.0\.1 port (\d+)/) };
+}
+
+test("server.ts and client.ts: payment, refund, cheque, identification, answer at once", async () => {
+  const { command, port } = await serverCommand(
+    "-d",
+    "0.05",
+    "-pt",
+    "AmexContactless",
+    "-sc",
+    "12345",
+  );
+  await using _server = command;
+  const cases: [args: string[], expected: RegExp][] = [
+    [
+      [],
+      /^APPROVED 112\.45 EUR, American Express contactless, card \d{6}######\d{4}, authorisation \d{6}\n$/,
+    ],
+    [["-a", "-10"], /^APPROVED credit 10\.00 EUR, American/],
+    [["-ck", "-c", "eur"], /^APPROVED 112\.45 EUR, cheque\n$/],
+    [["--action", "identify"], /^APPROVED identification\n$/],
+    [
+      ["--immediate", "--settle", "20"],
+      /^ACCEPTED 112\.45 EUR: the terminal has taken it into account/,
+    ],
+    [["--tag", "CF=a=b", "--tag=BA=", "-l", "error"], /^APPROVED 112\.45 EUR/],
+  ];
+  for (const [args, expected] of cases) {
+    const { status, stdout, stderr } = await run("client.ts", "-p", port, ...args);
+    assert.match(stdout, expected);
+    assert.equal(status, 0);
+    if (args.includes("error")) assert.equal(stderr, "");
+    else {assert.match(
+        stderr,
+        /^sent: CZ0040300[^]*\n {2}CD . +action: [^]*received: CZ0040300[^]*AE 1/,
+      );}
+  }
+  await command.prints("stderr", /CF003a=b/);
+  await command.prints("stderr", /CG 12345 +merchant contract number/);
+});
+
+test("server.ts and client.ts: a decline, as text and as JSON", async () => {
+  const { command, port } = await serverCommand("-f", "-ft", "Refused", "-d", "0");
+  await using _server = command;
+  const person = await run("client.ts", "-p", port);
+  assert.deepEqual([person.status, person.stdout], [1, "DECLINED 112.45 EUR: refused (AF 04)\n"]);
+  const { status, stdout } = await run("client.ts", "-p", port, "--json", "-a", "5");
+  const { milliseconds, ...result } = JSON.parse(stdout);
+  const request = { ...DEBIT_MESSAGE, CB: "500" };
+  assert.equal(status, 1);
+  assert.equal(typeof milliseconds, "number");
+  assert.deepEqual(result, {
+    status: "declined",
+    failure: { code: "04", label: "refused", detail: "" },
+    request,
+    answer: { ...request, AE: "01", AF: "04" },
+    amount: "5.00",
+    currency: "EUR",
+  });
+});
+
+test("client.ts tells by its exit status that nothing was reached, answered or usable", async () => {
+  await using silent = await fakeTerminal(() => {});
+  await using wrong = await answering(text({ ...DEBIT_MESSAGE, AE: "10", CE: "840" }));
+  const closed = await terminalWith();
+  await closed.close();
+  const cases: [port: number, status: number, word: string, expected: RegExp][] = [
+    [
+      closed.port,
+      3,
+      "unreachable",
+      /^client\.ts: cannot reach the terminal at 127\.0\.0\.1 port \d+: nothing/,
+    ],
+    [
+      silent.port,
+      4,
+      "unanswered",
+      /^client\.ts: no answer .* within 0\.3 s; the payment may have gone through/,
+    ],
+    [wrong.port, 5, "invalid", /^client\.ts: the answer is not usable: expected CE to be "978"/],
+  ];
+  for (const [port, expectedStatus, word, expected] of cases) {
+    const args = ["-p", `${port}`, "--json", "-l", "error", "--timeout", "0.3"];
+    const { status, stdout, stderr } = await run("client.ts", ...args);
+    assert.equal(status, expectedStatus);
+    assert.match(stderr, expected);
+    assert.equal(stderr.trim().split("\n").length, 1);
+    const result = JSON.parse(stdout);
+    assert.deepEqual([result.status, result.request, result.amount], [
+      word,
+      DEBIT_MESSAGE,
+      "112.45",
+    ]);
+    assert.equal(`client.ts: ${result.error}\n`, stderr);
+  }
+});
+
+test("wrong arguments: one line that says what was expected, exit status 2", async () => {
+  const cases: [script: "client.ts" | "server.ts", args: string[], expected: RegExp][] = [
+    ["server.ts", ["-p", "65536"], /^--port: expected a whole number from 0 to 65535, got 65536/],
+    [
+      "server.ts",
+      ["-l", "loud"],
+      /^--log-level: expected one of debug, info, warn, error, got "loud"/,
+    ],
+    [
+      "server.ts",
+      ["-ft", "maybe"],
+      /^--failure-type: expected one of abandon, timeout, refused, forbidden/,
+    ],
+    ["server.ts", ["-pt", "visa"], /^--payment-type: expected one of cbcontact, .* got "visa"/],
+    ["server.ts", ["-sc", "12345678901"], /^--seller-contract: expected 1 to 10 characters/],
+    ["server.ts", ["-d", "soon"], /^--duration: expected a number such as 3 or 0\.5, got "soon"/],
+    ["server.ts", ["--unknown"], /'--unknown'/],
+    ["server.ts", ["extra"], /'extra'/],
+    ["client.ts", ["-p", "0"], /^--port: expected a whole number from 1 to 65535, got 0/],
+    ["client.ts", ["-a", "1.005"], /^--amount: expected at most 2 decimals, got "1\.005"/],
+    ["client.ts", ["-a", "0"], /^--amount: expected an amount other than zero/],
+    ["client.ts", ["-a"], /--amount/],
+    ["client.ts", ["--tag", "CF"], /^--tag: expected TAG=VALUE, got "CF"/],
+    ["client.ts", ["--tag", "cf=1"], /^--tag: tag "cf": expected two letters A-Z/],
+    ["client.ts", ["--action", "refund"], /^--action: expected one of debit, credit, /],
+    ["client.ts", ["-c", "EURO"], /^--currency: expected ISO 4217 letters/],
+  ];
+  await Promise.all(cases.map(async ([script, args, expected]) => {
+    const { status, stdout, stderr } = await run(script, ...args);
+    const [line, rest] = stderr.split("\n", 2);
+    assert.equal(line?.slice(0, 11), `${script}: `);
+    assert.match(line?.slice(11) ?? "", expected);
+    assert.deepEqual([status, stdout, rest], [2, "", ""], args.join(" "));
+  }));
+});
+
+test("client.ts says how to add the package that other currencies need", {
+  skip: hasCurrencies && "the package iso4217 is installed",
+}, async () => {
+  const { status, stderr } = await run("client.ts", "-c", "USD", "-p", "1");
+  // Bun fetches a package that is missing where there is no node_modules folder: then the terminal is not reached.
+  if (status === 3 && "bun" in process.versions) return;
+  assert.equal(status, 2);
+  assert.match(
+    stderr,
+    /^client\.ts: --currency: .*deno add npm:iso4217@0\.2\.0, bun add .* or npm install/,
+  );
+});
+
+test("server.ts says in one line that it cannot listen, exit status 1", async () => {
+  await using terminal = await terminalWith();
+  for (
+    const [host, port, expected] of [
+      [
+        "127.0.0.1",
+        terminal.port,
+        /host 127\.0\.0\.1, port \d+: the port is in use by another program\n$/,
+      ],
+      ["192.0.2.1", 0, /host 192\.0\.2\.1, port 0: this machine has no such address\n$/],
+      ["nohost.invalid", 0, /host nohost\.invalid, port 0: .+\n$/],
+    ] as const
+  ) {
+    const { status, stderr } = await run("server.ts", "--host", host, "-p", `${port}`);
+    assert.match(stderr, expected);
+    assert.match(stderr, /^server\.ts: cannot listen on [^\n]*\n$/);
+    assert.equal(status, 1);
+  }
+});
+
+test("server.ts stops at SIGINT and SIGTERM, a payment under way or not", async () => {
+  for (const [signal, request] of [["SIGINT", DEBIT], ["SIGTERM", ""]] as const) {
+    const { command, port } = await serverCommand("-d", "60");
+    await using _server = command;
+    await using peer = await Peer.connect(Number(port));
+    peer.send(request);
+    if (request) await command.prints("stderr", /received: /);
+    const started = performance.now();
+    command.signal(signal);
+    assert.equal((await command.ran()).status, 0);
+    assert.ok(performance.now() - started < 1000);
+  }
+});
+
+test("client.ts, interrupted while it waits, says that the payment may have gone through", async () => {
+  await using silent = await fakeTerminal(() => {});
+  await using command = new Command("client.ts", "-p", `${silent.port}`);
+  await command.prints("stderr", /sent: /);
+  command.signal("SIGINT");
+  const { status, stderr } = await command.ran();
+  assert.match(stderr, /client\.ts: given up; the payment may have gone through/);
+  assert.equal(status, 4);
+});
+
+test("server.ts warns that -ft does nothing without -f", async () => {
+  const { command } = await serverCommand("-ft", "refused");
+  await using _server = command;
+  assert.match(command.stderr, /warn +--failure-type is ignored without --failure\n.*success mode/);
+});
+
+test("--help names every option", async () => {
+  for (
+    const [script, expected] of [
+      ["server.ts", ["-h", "-l", "-p", "-f", "-ft", "-d", "-pt", "-sc", "--host", "--settle"]],
+      ["client.ts", [
+        "-h",
+        "-l",
+        "-d",
+        "-p",
+        "-a",
+        "-ck",
+        "-c",
+        "--timeout",
+        "--json",
+        "--immediate",
+        "--tag",
+      ]],
+    ] as const
+  ) {
+    const { status, stdout, stderr } = await run(script, "--help");
+    assert.deepEqual([status, stderr], [0, ""]);
+    for (const option of expected) {
+      assert.match(stdout, new RegExp(`^ +(-\\w+, +)?${option}\\b|^ +${option}\\b`, "m"));
+    }
+  }
 });

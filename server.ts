@@ -515,13 +515,14 @@ async function main(): Promise<void> {
   try {
     const options = readArguments(process.argv.slice(2));
     if (!options) return void process.stdout.write(HELP);
-    const terminal = await startTerminal(options);
+    const starting = startTerminal(options);
     for (const signal of ["SIGINT", "SIGTERM"] as const) {
       process.once(signal, async () => {
-        await terminal.close();
+        await (await starting).close();
         process.exit(0);
       });
     }
+    await starting;
   } catch (error) {
     const unable = error instanceof ListenError ? error.message : undefined;
     const message = unable ?? argumentError(error);
