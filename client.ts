@@ -21,6 +21,7 @@
  *
  * @module
  */
+import { once } from "node:events";
 import net from "node:net";
 import process from "node:process";
 import { parseArgs } from "node:util";
@@ -80,6 +81,11 @@ export class UnansweredError extends ExchangeError {
   override name = "UnansweredError";
   /** Always "unanswered". */
   readonly status = "unanswered";
+
+  /** An error about a request that was sent. */
+  constructor(why: string, request: Message, answer?: Message, cause?: unknown) {
+    super(`${why}; ${CHECK_TERMINAL}`, request, answer, cause);
+  }
 }
 
 /** The answer is malformed, has no usable status, or does not fit the request. The payment may have gone through. */
@@ -88,6 +94,11 @@ export class InvalidAnswerError extends ExchangeError {
   override name = "InvalidAnswerError";
   /** Always "invalid". */
   readonly status = "invalid";
+
+  /** An error about an answer. */
+  constructor(why: string, request: Message, answer: Message, cause?: unknown) {
+    super(`the answer is not usable: ${why}; ${CHECK_TERMINAL}`, request, answer, cause);
+  }
 }
 
 const CHECK_TERMINAL = "the payment may have gone through, check it on the terminal";
@@ -148,93 +159,93 @@ export async function exchange(request: Message, options: ExchangeOptions = {}):
   const settle = inRange("settle", options.settle ?? 100, 0, MAX_TIMEOUT * 1000);
   const bytes = encode(request);
 
-  const socket = net.connect({ host, port, noDelay: true });
+  const stop = new AbortController(); // its reason says why, in words
+  const onAbort = (): void => stop.abort("given up");
+  const stopAfter = (seconds: number, what: string): ReturnType<typeof setTimeout> =>
+    setTimeout(() => stop.abort(`${what} within ${seconds} s`), seconds * 1000);
+  let timer = stopAfter(Math.min(timeout, CONNECT_TIMEOUT), "no connection");
   const where = `${host} port ${port}`;
-  const timers: ReturnType<typeof setTimeout>[] = [];
-  let onAbort = (): void => {};
+  const socket = net.connect({ host, port, noDelay: true });
   try {
-    return await new Promise<Message>((resolve, reject) => {
-      const reader = new MessageReader();
-      let connected = false;
-      let interim: Message | undefined; // AE 11, the final answer is yet to come
-      let settled: ReturnType<typeof setTimeout> | undefined;
-
-      const unanswered = (why: string, cause?: unknown): void => {
-        const partly = reader.state === "empty" ? undefined : reader.take();
-        if (partly) log("received", partly.raw, partly.message);
-        const got = partly
-          ? ` after a part of an answer, "${printable(partly.raw)}"`
-          : interim
-          ? " after AE 11"
-          : "";
-        const message = `${why}${got}; ${CHECK_TERMINAL}`;
-        reject(new UnansweredError(message, request, partly?.message ?? interim, cause));
-      };
-      const unreachable = (why: string, cause?: unknown): void =>
-        reject(
-          new UnreachableError(
-            `cannot reach the terminal at ${where}: ${why}`,
-            request,
-            undefined,
-            cause,
-          ),
-        );
-
-      /** Takes a message as the answer, unless the final one is yet to come. */
-      const answered = (received: Received): void => {
-        log("received", received.raw, received.message);
-        const problem = unusable(received);
-        if (problem) {
-          const text = `the answer is not usable: ${problem}; ${CHECK_TERMINAL}`;
-          reject(new InvalidAnswerError(text, request, received.message, received.error));
-        } else if (received.message["AE"] === "11" && request["BA"] !== "1") {
-          interim = received.message;
-        } else resolve(received.message);
-      };
-
-      socket.on("connect", () => {
-        connected = true;
-        timers.push(
-          setTimeout(
-            () => unanswered(`no answer from ${where} within ${timeout} s`),
-            timeout * 1000,
-          ),
-        );
-        socket.write(bytes);
-        log("sent", latin1(bytes), request);
-      });
-      socket.on("data", (chunk: Uint8Array) => {
-        clearTimeout(settled);
-        for (const received of reader.feed(chunk)) answered(received);
-        if (reader.state !== "whole" || !reader.fields.some(({ tag }) => tag === "AE")) return;
-        timers.push(settled = setTimeout(() => answered(reader.take()), settle));
-      });
-      socket.on("end", () => {
-        if (reader.state === "whole") answered(reader.take());
-        unanswered(`${where} closed the connection without an answer`);
-      });
-      socket.on("error", (error: NodeJS.ErrnoException) => {
-        if (connected) {
-          unanswered(`the connection to ${where} was lost (${error.code ?? error.message})`, error);
-        } else {unreachable(
-            CONNECT_ERRORS[error.code ?? ""] ?? (error.message || String(error.code)),
-            error,
-          );}
-      });
-      socket.on("close", () => unanswered(`the connection to ${where} was closed`));
-      onAbort = () => (connected ? unanswered : unreachable)("given up", signal?.reason);
-      signal?.addEventListener("abort", onAbort);
-      if (signal?.aborted) onAbort();
-      const limit = Math.min(timeout, CONNECT_TIMEOUT);
-      timers.push(
-        setTimeout(() => connected || unreachable(`no connection within ${limit} s`), limit * 1000),
+    if (signal?.aborted) onAbort();
+    signal?.addEventListener("abort", onAbort);
+    await once(socket, "connect", { signal: stop.signal }).catch((error) => {
+      const why = stop.signal.aborted
+        ? stop.signal.reason
+        : CONNECT_ERRORS[error.code] ?? error.message;
+      const cause = signal?.aborted ? signal.reason : error;
+      throw new UnreachableError(
+        `cannot reach the terminal at ${where}: ${why}`,
+        request,
+        undefined,
+        cause,
       );
     });
+    clearTimeout(timer);
+    timer = stopAfter(timeout, `no answer from ${where}`);
+    const answer = receive(socket, request, settle, stop.signal, log);
+    socket.write(bytes);
+    log("sent", latin1(bytes), request);
+    return await answer;
+  } catch (error) {
+    if (error instanceof UnansweredError && signal?.aborted) error.cause = signal.reason;
+    throw error;
   } finally {
-    for (const timer of timers) clearTimeout(timer);
+    clearTimeout(timer);
     signal?.removeEventListener("abort", onAbort);
     socket.removeAllListeners().on("error", () => {}).destroy();
   }
+}
+
+/** Reads what a terminal sends until the final answer is whole. */
+function receive(
+  socket: net.Socket,
+  request: Message,
+  settle: number,
+  stop: AbortSignal,
+  log: NonNullable<ExchangeOptions["log"]>,
+): Promise<Message> {
+  return new Promise((resolve, reject) => {
+    const reader = new MessageReader();
+    let interim: Message | undefined; // AE 11: the final answer is yet to come
+    let settled: ReturnType<typeof setTimeout> | undefined;
+
+    const take = (received: Received): void => {
+      log("received", received.raw, received.message);
+      const problem = unusable(received);
+      if (problem) {
+        reject(new InvalidAnswerError(problem, request, received.message, received.error));
+      } else if (received.message["AE"] === "11" && request["BA"] !== "1") {
+        interim = received.message;
+      } else resolve(received.message);
+    };
+    const giveUp = (why: string, cause?: unknown): void => {
+      clearTimeout(settled);
+      const partly = reader.state === "empty" ? undefined : reader.take();
+      if (partly) log("received", partly.raw, partly.message);
+      const after = partly ? `a part of an answer, "${printable(partly.raw)}"` : interim && "AE 11";
+      const message = why + (after ? ` after ${after}` : "");
+      reject(new UnansweredError(message, request, partly?.message ?? interim, cause));
+    };
+    stop.addEventListener("abort", () => giveUp(stop.reason));
+    socket.on(
+      "error",
+      (error: NodeJS.ErrnoException) =>
+        giveUp(`the connection was lost (${error.code ?? error.message})`, error),
+    );
+    socket.on("end", () => {
+      clearTimeout(settled);
+      if (reader.state === "whole") take(reader.take());
+      giveUp("the terminal closed the connection without an answer");
+    });
+    socket.on("data", (chunk: Uint8Array) => {
+      clearTimeout(settled);
+      for (const received of reader.feed(chunk)) take(received);
+      if (reader.state === "whole" && reader.fields.some(({ tag }) => tag === "AE")) {
+        settled = setTimeout(() => take(reader.take()), settle);
+      }
+    });
+  });
 }
 
 const CONNECT_ERRORS: Readonly<Record<string, string>> = {
@@ -331,11 +342,7 @@ export async function pay(options: PaymentOptions): Promise<PaymentResult> {
   const milliseconds = Math.round(performance.now() - started);
   const verdict = interpret(request, answer);
   if (verdict.status === "invalid") {
-    throw new InvalidAnswerError(
-      `the answer is not usable: ${verdict.error}; ${CHECK_TERMINAL}`,
-      request,
-      answer,
-    );
+    throw new InvalidAnswerError(verdict.error, request, answer);
   }
   return {
     ...verdict,
@@ -524,7 +531,7 @@ function readArguments(args: string[]): Command | undefined {
   if (amount !== undefined) payment.amount = amount;
   if (level === "debug" || level === "info") {
     payment.log = (direction, raw, message) =>
-      process.stderr.write(`${direction}: ${printable(raw)}\n${describe(message)}\n`);
+      process.stderr.write(`${CLEAR_LINE}${direction}: ${printable(raw)}\n${describe(message)}\n`);
   }
   return { payment, json: values.json };
 }
@@ -568,6 +575,9 @@ function summary(
   return printable(what + (asked ? ` of ${asked}` : "") + part("", application) + card);
 }
 
+/** Takes the seconds off the screen, if they are on one. */
+const CLEAR_LINE = process.stderr.isTTY ? "\r\x1b[K" : "";
+
 /** Shows on a screen the seconds that the terminal takes, until called again. */
 function showSeconds(): () => void {
   if (!process.stderr.isTTY) return () => {};
@@ -578,7 +588,7 @@ function showSeconds(): () => void {
   }, 1000);
   return () => {
     clearInterval(timer);
-    process.stderr.write("\r\x1b[K");
+    process.stderr.write(CLEAR_LINE);
   };
 }
 
