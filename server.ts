@@ -18,6 +18,7 @@
  *
  * @module
  */
+import { once } from "node:events";
 import net from "node:net";
 import process from "node:process";
 import { parseArgs } from "node:util";
@@ -407,19 +408,18 @@ export async function startTerminal(options: TerminalOptions = {}): Promise<Term
   return { host: address, port, close, [Symbol.asyncDispose]: close };
 }
 
-function listen(server: net.Server, { host, port }: Settings): Promise<net.AddressInfo> {
-  return new Promise((resolve, reject) => {
-    server.once("error", (cause: NodeJS.ErrnoException) => {
-      const where = `${host ? `host ${host}` : "every interface"}, port ${port}`;
-      const why = LISTEN_ERRORS[cause.code ?? ""] ?? cause.message;
-      reject(new ListenError(`cannot listen on ${where}: ${why}`, { cause }));
-    });
+async function listen(server: net.Server, { host, port }: Settings): Promise<net.AddressInfo> {
+  try {
     // Without a host the system's every-interface address is taken, IPv6 and IPv4 where it has both.
-    server.listen(
-      host ? { port, host } : { port },
-      () => resolve(server.address() as net.AddressInfo),
-    );
-  });
+    server.listen(host ? { port, host } : { port });
+    await once(server, "listening");
+  } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException;
+    const where = `${host ? `host ${host}` : "every interface"}, port ${port}`;
+    const why = LISTEN_ERRORS[code ?? ""] ?? message;
+    throw new ListenError(`cannot listen on ${where}: ${why}`, { cause });
+  }
+  return server.address() as net.AddressInfo;
 }
 
 const LISTEN_ERRORS: Readonly<Record<string, string>> = {
