@@ -29,6 +29,7 @@ import {
   ACTIONS,
   APPLICATIONS,
   argumentError,
+  decodeReceipts,
   describe,
   encode,
   type Failure,
@@ -42,6 +43,8 @@ import {
   OptionError,
   parseNumber,
   printable,
+  printableLines,
+  type Receipt,
   type Received,
   repeatedField,
   toDecimal,
@@ -292,6 +295,8 @@ export interface PaymentOptions extends ExchangeOptions {
   check?: boolean;
   /** Asks for an answer at once, which does not tell the outcome (BA 1). */
   immediate?: boolean;
+  /** Asks for the customer's receipt as text (CK 100). */
+  receipt?: boolean;
   /** Tags of the request to set; "" leaves one out. */
   tags?: Message;
 }
@@ -312,6 +317,8 @@ export interface PaymentResult {
   asked?: string;
   /** What `amount` is in: ISO 4217 letters, or its number where the letters are not known. */
   currency?: string;
+  /** The receipts in the answer, decoded, if there are any. */
+  receipts?: Receipt[];
   /** From the call to the answer, in milliseconds. */
   milliseconds: number;
 }
@@ -344,11 +351,13 @@ export async function pay(options: PaymentOptions): Promise<PaymentResult> {
   if (verdict.status === "invalid") {
     throw new InvalidAnswerError(verdict.error, request, answer);
   }
+  const receipts = decodeReceipts(answer["ZT"] ?? "");
   return {
     ...verdict,
     request,
     answer,
     ...amounts(request, verdict.status === "approved" ? answer : request, currency),
+    ...(receipts.length > 0 && { receipts }),
     milliseconds,
   };
 }
@@ -387,6 +396,7 @@ function buildRequest(options: PaymentOptions, currency: Currency): Message {
       options.amount,
     );
   }
+  if (options.receipt) request["CK"] = "100";
   for (const [tag, value] of Object.entries(options.tags ?? {})) {
     if (value === "") delete request[tag];
     else request[tag] = value;
@@ -466,6 +476,7 @@ usage: client.ts [options]
   -c,  --currency CURRENCY   ISO 4217 letters, or number:decimals such as 933:2 (EUR)
   -ck, --check               pay by cheque
        --action ACTION       debit, credit, cancel, duplicate, identify, or the letter of CD (debit)
+       --receipt             ask for the customer's receipt (CK 100)
        --immediate           ask for an answer at once (BA 1)
        --tag TAG=VALUE       set a tag of the request, TAG= leaves it out; may be given again
        --timeout SECONDS     how long to wait for the answer (180)
@@ -504,6 +515,7 @@ function readArguments(args: string[]): Command | undefined {
       "currency": { type: "string", short: "c", default: "EUR" },
       "check": { type: "boolean", default: false },
       "action": { type: "string" },
+      "receipt": { type: "boolean", default: false },
       "immediate": { type: "boolean", default: false },
       "tag": { type: "string", multiple: true, default: [] },
       "timeout": { type: "string", default: "180" },
@@ -520,6 +532,7 @@ function readArguments(args: string[]): Command | undefined {
     port: parseNumber("port", values.port),
     currency: values.currency,
     check: values.check,
+    receipt: values.receipt,
     immediate: values.immediate,
     tags: Object.fromEntries(values.tag.map(readTag)),
     timeout: parseNumber("timeout", values.timeout),
@@ -561,9 +574,7 @@ function summary(
   const what = `${status.toUpperCase()}${action}${money}`;
   if (failure) {
     const code = failure.code === "" ? "no AF" : `AF ${failure.code}`;
-    return printable(
-      `${what}: ${failure.label} (${code})${failure.detail && `, ${failure.detail}`}`,
-    );
+    return `${what}: ${failure.label} (${code})${failure.detail && `, ${failure.detail}`}`;
   }
   if (status === "accepted") {
     return `${what}: the terminal has taken it into account and does not tell the outcome`;
@@ -572,7 +583,7 @@ function summary(
     value ? `, ${text}${value}` : "";
   const application = APPLICATIONS.get(answer["CC"] ?? "")?.label ?? answer["CC"];
   const card = part("card ", answer["AA"]) + part("authorisation ", answer["AC"]);
-  return printable(what + (asked ? ` of ${asked}` : "") + part("", application) + card);
+  return what + (asked ? ` of ${asked}` : "") + part("", application) + card;
 }
 
 /** Takes the seconds off the screen, if they are on one. */
@@ -606,7 +617,13 @@ async function main(): Promise<void> {
     hideSeconds = showSeconds();
     const result = await pay({ ...command.payment, signal: interrupt.signal });
     hideSeconds();
-    process.stdout.write(`${command.json ? JSON.stringify(result) : summary(result)}\n`);
+    if (command.json) process.stdout.write(`${JSON.stringify(result)}\n`);
+    else {
+      for (const { text } of result.receipts ?? []) {
+        process.stdout.write(`${printableLines(text)}\n`);
+      }
+      process.stdout.write(`${printable(summary(result))}\n`);
+    }
     process.exitCode = EXIT[result.status];
   } catch (error) {
     hideSeconds();

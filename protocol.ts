@@ -138,36 +138,45 @@ export interface Tag {
   setBy: "terminal" | "POS" | "both";
   /** Fewest and most characters by the sources, where they say. POS in the field send others too. (4) */
   size?: readonly [min: number, max: number];
+  /** Whether it takes decimal digits only. */
+  digits?: true;
   /** The values it takes, where there is a list of them. For AF they are its first two characters. */
   codes?: ReadonlyMap<string, Term>;
 }
 
 /** The tags, by their two letters. (1)(2)(3)(5)(6) */
 export const TAGS: ReadonlyMap<string, Tag> = new Map<string, Tag>([
-  ["CZ", { label: "protocol version", setBy: "both", size: [4, 4] }],
+  ["CZ", { label: "protocol version", setBy: "both", size: [4, 4], digits: true }],
   ["CJ", { label: "protocol identifier", setBy: "both", size: [12, 12] }],
   ["CA", { label: "cash register number", setBy: "both", size: [2, 2] }],
-  ["CB", { label: "amount in minor units", setBy: "both", size: [2, 12] }],
+  ["CB", { label: "amount in minor units", setBy: "both", size: [2, 12], digits: true }],
   ["CC", { label: "payment application", setBy: "both", size: [3, 3], codes: APPLICATIONS }],
   ["CD", { label: "action", setBy: "both", size: [1, 1], codes: ACTIONS }],
-  ["CE", { label: "currency, ISO 4217 numeric", setBy: "both", size: [3, 3] }],
+  ["CE", { label: "currency, ISO 4217 numeric", setBy: "both", size: [3, 3], digits: true }],
   ["CF", { label: "private data", setBy: "both", size: [1, 99] }],
   ["CG", { label: "merchant contract number", setBy: "both", size: [1, 10] }],
   ["CH", { label: "transaction reference", setBy: "both" }],
-  ["CI", { label: "read mode", setBy: "both", size: [1, 1], codes: READ_MODES }],
-  ["CK", { label: "receipt wanted", setBy: "both", size: [3, 3] }],
-  ["BA", { label: "answer at once", setBy: "POS", size: [1, 1], codes: NO_OR_YES }],
+  ["CI", { label: "read mode", setBy: "both", size: [1, 1], digits: true, codes: READ_MODES }],
+  ["CK", { label: "receipt wanted", setBy: "both", size: [3, 3], digits: true }],
+  ["BA", { label: "answer at once", setBy: "POS", size: [1, 1], digits: true, codes: NO_OR_YES }],
   ["BB", {
     label: "force the authorisation request",
     setBy: "POS",
     size: [1, 1],
+    digits: true,
     codes: NO_OR_YES,
   }],
-  ["BF", { label: "partial payment accepted", setBy: "POS", size: [1, 1], codes: NO_OR_YES }],
+  ["BF", {
+    label: "partial payment accepted",
+    setBy: "POS",
+    size: [1, 1],
+    digits: true,
+    codes: NO_OR_YES,
+  }],
   ["BH", { label: "customer's phone number", setBy: "POS", size: [8, 20] }],
   ["BI", { label: "customer's e-mail address", setBy: "POS", size: [6, 256] }],
   ["AA", { label: "card number, masked", setBy: "terminal", size: [1, 64] }],
-  ["AB", { label: "card expiry, YYMM", setBy: "terminal", size: [4, 4] }],
+  ["AB", { label: "card expiry, YYMM", setBy: "terminal", size: [4, 4], digits: true }],
   ["AC", { label: "authorisation number", setBy: "terminal", size: [1, 10] }],
   ["AD", { label: "CMC7 line of a cheque", setBy: "terminal" }],
   ["AE", { label: "status", setBy: "terminal", size: [2, 2], codes: STATUSES }],
@@ -482,6 +491,126 @@ export class MessageReader {
   }
 }
 
+// ---------------------------------------------------------------- conformance
+
+/** Something in a request that the protocol does not want. */
+export interface Deviation {
+  /** What is there, and what the protocol wants. */
+  message: string;
+  /** Whether a terminal may be expected to serve the request all the same. */
+  harmless: boolean;
+}
+
+/**
+ * What a request has that the protocol does not want: every field is held against {@linkcode TAGS}. Mandatory tags that
+ * are missing are another matter, see {@linkcode mandatoryTags}.
+ *
+ * @example
+ * ```ts
+ * import { decode, deviations, MessageReader } from "./protocol.ts";
+ *
+ * const reader = new MessageReader();
+ * reader.feed("CZ0040300CB0015");
+ * const [deviation] = deviations(reader.take());
+ * if (deviation?.message !== "CB: expected 2 to 12 characters, got 1") throw new Error("not as expected");
+ * ```
+ */
+export function deviations(request: Received): Deviation[] {
+  const found: Deviation[] = [];
+  const add = (message: string, harmless = false): unknown => found.push({ message, harmless });
+  const first = request.fields[0]?.tag;
+  if (first !== undefined && first !== "CZ") add(`expected CZ to come first, got ${first}`); // (2)(6)
+  const repeated = repeatedField(request);
+  if (repeated) {
+    add(`expected a tag at most once, got ${repeated.tag} again at byte ${repeated.at}`); // (2)(6)
+  }
+  for (const { tag, value } of request.fields) {
+    const known = TAGS.get(tag);
+    if (!known) {
+      add(`${tag}: expected a tag of the protocol`, true);
+      continue;
+    }
+    const [min, max] = known.size ?? [1, 999];
+    if (known.setBy === "terminal") add(`${tag}: expected from the terminal only`); // (3)
+    if (tag === "BF") add("BF: expected none, newer Ingenico software fails on it", true); // (5, pull 645)
+    if (value === "") add(`${tag}: expected the field to be left out, got length 000`); // (2)(6)
+    else if (value.length < min || value.length > max) {
+      add(
+        `${tag}: expected ${
+          min === max ? min : `${min} to ${max}`
+        } characters, got ${value.length}`,
+      );
+    }
+    if (known.digits && /\D/.test(value)) add(`${tag}: expected digits, got "${printable(value)}"`);
+    else if (/[^\x20-\x7e]/.test(value)) add(`${tag}: expected ASCII, got "${printable(value)}"`);
+  }
+  return found;
+}
+
+// ---------------------------------------------------------------- receipts
+
+/** A receipt, as it travels in ZT: its kind in CK, its text in AK as base64 of Latin-1. (2)(3) */
+export interface Receipt {
+  /** Whose copy it is. */
+  copy: "customer" | "merchant";
+  /** Plain text of about 24 columns, or HTML. */
+  format: "text" | "html";
+  /** What is on it. */
+  text: string;
+}
+
+/**
+ * What CK asks for: "1" and whose copy (0 customer, 1 merchant, 2 both) and the format (0 text, 1 HTML). (2)(3)
+ *
+ * @returns Undefined when no receipt is wanted. Digits that are missing count as 0 (our choice).
+ */
+export function wantedReceipt(
+  ck: string,
+): { copy: Receipt["copy"] | "both"; format: Receipt["format"] } | undefined {
+  if (ck[0] !== "1") return undefined;
+  const copy = ck[1] === "2" ? "both" : ck[1] === "1" ? "merchant" : "customer";
+  return { copy, format: ck[2] === "1" ? "html" : "text" };
+}
+
+/**
+ * A receipt to the value of ZT.
+ *
+ * @throws {ProtocolError} The text has more than 675 characters, which are the 900 of AK, or others than Latin-1.
+ */
+export function encodeReceipt({ copy, format, text }: Receipt): string {
+  const kind = `1${copy === "merchant" ? 1 : 0}${format === "html" ? 1 : 0}`;
+  if (text.length > 675) {
+    throw new ProtocolError(
+      `tag AK: expected a receipt of at most 675 characters, got ${text.length}`,
+    );
+  }
+  encodeField("AK", text); // for its error: btoa() has one of its own for what is not Latin-1
+  return encodeField("CK", kind) + encodeField("AK", btoa(text));
+}
+
+/**
+ * The receipts in the value of ZT; none where it holds none that can be read.
+ *
+ * @example
+ * ```ts
+ * import { decodeReceipts, encodeReceipt } from "./protocol.ts";
+ *
+ * const [receipt] = decodeReceipts(encodeReceipt({ copy: "customer", format: "text", text: "DEBIT" }));
+ * if (receipt?.text !== "DEBIT") throw new Error("not as expected");
+ * ```
+ */
+export function decodeReceipts(zt: string): Receipt[] {
+  const reader = new MessageReader();
+  reader.feed(zt);
+  let kind: ReturnType<typeof wantedReceipt>;
+  return reader.fields.flatMap(({ tag, value }): Receipt[] => {
+    if (tag === "CK") kind = wantedReceipt(value);
+    if (tag !== "AK" || !/^[A-Za-z0-9+/]+={0,2}$/.test(value) || value.length % 4 !== 0) return [];
+    const copy = kind?.copy === "merchant" ? "merchant" : "customer";
+    return [{ copy, format: kind?.format ?? "text", text: atob(value) }];
+  });
+}
+
 // ---------------------------------------------------------------- amounts
 
 /**
@@ -623,6 +752,11 @@ export function printable(text: string): string {
   );
 }
 
+/** Text of several lines, such as a receipt, each indented and {@linkcode printable}. */
+export function printableLines(text: string): string {
+  return text.split(/\r\n|\r|\n/).map((line) => `  ${printable(line)}`).join("\n");
+}
+
 /** What a value of a tag means, if there is a list of its codes and it is in there. */
 export function meaning(tag: string, value: string): Term | undefined {
   return TAGS.get(tag)?.codes?.get(tag === "AF" ? value.slice(0, 2) : value);
@@ -667,7 +801,7 @@ export class OptionError extends Error {
 
   /** `expected` completes "expected ...". */
   constructor(option: string, expected: string, got: unknown) {
-    const shown = printable(typeof got === "string" ? `"${got}"` : String(got));
+    const shown = printable(typeof got === "string" ? `"${got}"` : String(got ?? "none"));
     const problem = `expected ${expected}, got ${shown}`;
     super(`${option}: ${problem}`);
     this.option = option;

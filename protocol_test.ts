@@ -20,8 +20,10 @@ import {
   ACTIONS,
   APPLICATIONS,
   decode,
+  decodeReceipts,
   describe,
   encode,
+  encodeReceipt,
   FAILURES,
   foreignProtocol,
   interpret,
@@ -40,7 +42,16 @@ import {
   toDecimal,
   toMinorUnits,
 } from "./protocol.ts";
-import { ListenError, type LogLevel, startTerminal, type TerminalOptions } from "./server.ts";
+import {
+  formatOutcome,
+  ListenError,
+  type LogLevel,
+  type Outcome,
+  parseOutcome,
+  startTerminal,
+  type TerminalEvent,
+  type TerminalOptions,
+} from "./server.ts";
 
 /** A debit of 112.45 EUR, as the reference client sends it. */
 const DEBIT = "CZ0040300CJ012012345678901CA00201CE003978BA0010CD0010CB00511245";
@@ -514,14 +525,14 @@ function added(answer: Message, request: Message): Message {
 }
 
 test("the terminal approves with the fields of a card", async () => {
-  const cases: [card: TerminalOptions["card"], CC: string, CI: string, AI: string][] = [
+  const cases: [card: string, CC: string, CI: string, AI: string][] = [
     ["cbcontact", "001", "1", "A0000000421010"],
     ["cbcontactless", "00B", "2", "A0000000421010"],
     ["amexcontact", "002", "1", "A00000002501"],
     ["amexcontactless", "00D", "2", "A00000002501"],
   ];
   for (const [card, CC, CI, AI] of cases) {
-    await using terminal = await terminalWith({ card: card!, sellerContract: "1234567890" });
+    await using terminal = await terminalWith({ outcome: card, sellerContract: "1234567890" });
     const { AC, AA, AB, ...others } = added(await ask(terminal.port, DEBIT), DEBIT_MESSAGE);
     assert.deepEqual(others, { AE: "10", CC, CI, AI, CF: "1010000000", CG: "1234567890" });
     assert.match(AC ?? "", /^\d{6}$/);
@@ -568,7 +579,7 @@ test("the terminal answers each kind of request as the protocol says", async () 
   }
   for (
     const [CD, options, expected] of [
-      ["3", {}, { AE: "10" }],
+      ["3", {}, { AE: "01", AF: "10" }],
       ["B", {}, { AE: "10" }],
       ["P", {}, { AE: "10" }],
       ["3", { outcome: "refused" }, { AE: "01", AF: "04" }],
@@ -742,7 +753,7 @@ test("the log tells what came, what it means and what is wrong with it", async (
   logged("warn", /^#2 malformed request, at byte 2: .* got "T"; this looks like HTTP/);
   logged("warn", /^#3 malformed request, at byte 0: .*; this looks like TLS/);
   logged("warn", /^#4 malformed request, at byte 0: .*; this looks like serial framing \(STX\)/);
-  logged("warn", /^#5 mandatory tags missing: CJ, CD/);
+  logged("warn", /^#5 expected the mandatory tags CJ, CD$/);
   logged("info", /^#5 received: CZ0040300CA00201XX005\\x1b\[2J\\x0a/);
   for (const [, text] of log) assert.doesNotMatch(text, /[\x00-\x09\x0b-\x1f]/);
 });
@@ -756,8 +767,8 @@ test("startTerminal() refuses options that are not as they must be, and says whe
     [{ sellerContract: "12345678901" }, /^sellerContract: expected 1 to 10 characters of Latin-1/],
     [{ sellerContract: "" }, /^sellerContract: .* got ""$/],
     [
-      { outcome: "maybe" as "success" },
-      /^outcome: expected one of success, abandon, .* got "maybe"$/,
+      { outcome: "maybe" },
+      /^outcome: expected words from success, abandon, .* got "maybe"$/,
     ],
   ];
   for (const [options, message] of cases) {
@@ -776,6 +787,436 @@ test("startTerminal() refuses options that are not as they must be, and says whe
     );
     return true;
   });
+});
+
+// ---------------------------------------------------------------- outcomes and faults
+
+test("parseOutcome() reads words in any order and case", () => {
+  const cases: [text: string, expected: Outcome, formatted?: string][] = [
+    ["success", {}],
+    ["refused", { failure: "04" }],
+    ["07", { failure: "07" }],
+    ["04", { failure: "04" }, "refused"],
+    ["Abandon, CB=", { failure: "11", tags: { CB: "" } }, "abandon,CB="],
+    ["success,CB=500", { tags: { CB: "500" } }],
+    ["success,CZ=0301,CJ=330538600404", { tags: { CZ: "0301", CJ: "330538600404" } }],
+    ["delay=5,pending", { pending: true, delay: 5 }, "success,pending,delay=5"],
+    ["delay=0.5..2.5", { delay: [0.5, 2.5] }, "success,delay=0.5..2.5"],
+    ["split,ancv", { fault: "split", card: "ancv" }, "success,ancv,split"],
+    ["success,CF=a\\,b=c\\,", { tags: { CF: "a,b=c," } }],
+  ];
+  for (const [words, expected, formatted = words] of cases) {
+    const outcome = parseOutcome(words);
+    assert.deepEqual(outcome, expected);
+    assert.equal(formatOutcome(outcome), formatted);
+    assert.deepEqual(parseOutcome(formatted), outcome);
+  }
+});
+
+test("parseOutcome() names the words that there are, and what stands twice", () => {
+  const cases: [text: string, expected: RegExp][] = [
+    [
+      "refuse",
+      /^OptionError: outcome: expected words from success, .*, dribble, TAG=VALUE, got "refuse"$/,
+    ],
+    ["", /got ""$/],
+    ["success,,silent", /got ""$/],
+    ["delay=", /got "delay="$/],
+    ["delay=soon", /got "delay=soon"$/],
+    ["delay=5..1", /^OptionError: outcome: expected a number from/],
+    ["delay=100000", /expected a number from 0 to 86400/],
+    ["7", /got "7"$/],
+    ["cb=500", /got "cb=500"$/],
+    ["success,refused", /expected at most one ending, got "success,refused"$/],
+    ["cbcontact,ancv", /expected at most one card/],
+    ["split,silent", /expected at most one fault/],
+    ["delay=1,delay=2", /expected at most one delay/],
+    ["CF=€", /tag CF: expected characters of Latin-1/],
+  ];
+  for (const [words, expected] of cases) assert.throws(() => parseOutcome(words), expected);
+});
+
+test("vouchers pay too, without an AID that no source tells", async () => {
+  for (
+    const [card, expected] of [
+      ["conecscontact", ["00E", "1", undefined]],
+      ["conecscontactless", ["10E", "2", undefined]],
+      ["ancv", ["00V", undefined, undefined]],
+    ] as const
+  ) {
+    await using terminal = await terminalWith({ outcome: card });
+    const { CC, CI, AI } = await ask(terminal.port, DEBIT);
+    assert.deepEqual([CC, CI, AI], expected);
+  }
+});
+
+test("an outcome sets and leaves out tags of the answer", async () => {
+  await using terminal = await terminalWith({
+    next: ["abandon,CB=", "success,AC=424242,AA=497010######0014,XX=\\,"],
+    outcome: { tags: { CZ: "0301", CJ: "330538600404" } },
+  });
+  assert.equal("CB" in await ask(terminal.port, DEBIT), false);
+  const { AC, AA, XX } = await ask(terminal.port, DEBIT);
+  assert.deepEqual([AC, AA, XX], ["424242", "497010######0014", ","]);
+  const own = await ask(terminal.port, { ...BASE, CD: "I" });
+  assert.deepEqual(own, { CZ: "0301", CJ: "330538600404", CA: "01", CD: "I", AE: "10" });
+});
+
+/** What a plain socket sees of an outcome: segments as they arrive, and how the connection ends. */
+async function watch(outcome: string): Promise<{ chunks: string[]; peer: Peer } & AsyncDisposable> {
+  const terminal = await terminalWith({ outcome });
+  const peer = await Peer.connect(terminal.port);
+  const chunks: string[] = [];
+  peer.socket.on("data", (chunk: Uint8Array) => chunks.push(latin1(chunk)));
+  peer.send(DEBIT);
+  return {
+    chunks,
+    peer,
+    async [Symbol.asyncDispose]() {
+      await peer[Symbol.asyncDispose]();
+      await terminal.close();
+    },
+  };
+}
+
+test("fault silent: no answer, the connection stays open", async () => {
+  await using seen = await watch("silent,delay=0.05");
+  await sleep(200);
+  assert.deepEqual([seen.chunks, seen.peer.socket.destroyed], [[], false]);
+});
+
+test("fault close: the connection ends without an answer", async () => {
+  await using seen = await watch("close");
+  assert.deepEqual([await seen.peer.closed, seen.peer.text], ["ended", ""]);
+});
+
+test("fault reset: the connection is reset without an answer", async () => {
+  await using seen = await watch("reset");
+  assert.deepEqual([await seen.peer.closed, seen.peer.text], ["reset", ""]);
+});
+
+test("fault truncate: the answer is cut inside a field, then the connection ends", async () => {
+  await using seen = await watch("success,truncate");
+  assert.equal(await seen.peer.closed, "ended");
+  assert.match(seen.peer.text, /^CZ.*AE00210.*CG00642424$/);
+  assert.throws(() => decode(seen.peer.text), /expected 6 characters for CG, got 5/);
+});
+
+test("fault garbage: bytes come that are no message", async () => {
+  await using seen = await watch("garbage");
+  await seen.peer.until(/garbage/);
+  assert.throws(() => decode(seen.peer.text), ProtocolError);
+});
+
+test("fault split: at least four segments, cut inside tag, length and value and between two fields", async () => {
+  await using seen = await watch("refused,split");
+  await seen.peer.until(/AF00204$/);
+  assert.deepEqual(seen.chunks, ["CZ0040", DEBIT.slice(6) + "AE0", "0201", "A", "F00204"]);
+});
+
+test("fault dribble: the answer comes byte by byte", async () => {
+  await using seen = await watch("refused,dribble");
+  await seen.peer.until(/AF00204$/);
+  assert.ok(seen.chunks.length > DEBIT.length / 2, `${seen.chunks.length} segments`);
+  assert.equal(seen.peer.text, `${DEBIT}AE00201AF00204`);
+});
+
+test("pending: AE 11 at once, the final answer after the delay on the same connection", async () => {
+  await using seen = await watch("refused,pending,delay=0.2");
+  const started = performance.now();
+  await seen.peer.until(/AE00211$/);
+  await seen.peer.until(/AF00204$/);
+  assert.ok(performance.now() - started > 100);
+  assert.equal(seen.peer.text, `${DEBIT}AE00211${DEBIT}AE00201AF00204`);
+});
+
+test("delay: instead of the duration, also drawn from a range", async () => {
+  await using terminal = await terminalWith({ duration: 60, outcome: "success,delay=0.1..0.2" });
+  const started = performance.now();
+  await ask(terminal.port, DEBIT);
+  const took = performance.now() - started;
+  assert.ok(took >= 99 && took < 1000, `${took} ms`);
+});
+
+test("an outcome comes from the amount, then the queue, then the default", async () => {
+  await using terminal = await terminalWith({
+    when: { "*01": "07", "00500": "refused", "*2": "timeout", "502": "05" },
+    next: ["abandon"],
+    outcome: "08",
+  });
+  const failure = async (CB: string): Promise<string | undefined> =>
+    (await ask(terminal.port, { ...DEBIT_MESSAGE, CB })).AF;
+  assert.equal(await failure("500"), "04");
+  assert.equal(await failure("0000500"), "04");
+  assert.equal(await failure("1201"), "07");
+  assert.equal(await failure("1"), "07"); // as 01
+  assert.equal(await failure("502"), "05"); // the exact amount before the last digits
+  assert.equal(await failure("512"), "08");
+  assert.equal((await ask(terminal.port, { ...BASE, CD: "I" })).AE, "10"); // takes none of the queue
+  assert.equal(await failure("1000"), "11");
+  assert.equal(await failure("1000"), "08");
+  terminal.nextOutcome("04", { failure: "05" });
+  assert.deepEqual([await failure("7"), await failure("7"), await failure("7")], [
+    "04",
+    "05",
+    "08",
+  ]);
+  assert.throws(() => terminal.nextOutcome("maybe"), OptionError);
+  await assert.rejects(
+    terminalWith({ when: { "1.50": "04" } }),
+    /^OptionError: when: expected an amount as in CB/,
+  );
+});
+
+test("an outcome can be a function, async or not, and its error does not stop the terminal", async () => {
+  await using terminal = await terminalWith({
+    outcome: async (request, number) => {
+      await Promise.resolve();
+      if (request.CB === "99") throw new Error("my mistake");
+      return number === 1 ? "refused" : { tags: { AC: `${number}` } };
+    },
+  });
+  assert.equal((await ask(terminal.port, DEBIT)).AF, "04");
+  assert.equal((await ask(terminal.port, DEBIT)).AC, "2");
+  assert.equal((await ask(terminal.port, { ...DEBIT_MESSAGE, CB: "99" })).AF, "07");
+});
+
+test("a function that decides is told when the POS goes away", async () => {
+  const gone = Promise.withResolvers<void>();
+  await using terminal = await terminalWith({
+    outcome: (_request, _number, signal) => {
+      signal.addEventListener("abort", () => gone.resolve());
+      return gone.promise.then(() => "success");
+    },
+  });
+  const over = terminal.waitForTransaction();
+  const peer = await Peer.connect(terminal.port);
+  peer.send(`${DEBIT}\n`);
+  while (terminal.transactions.length === 0) await sleep(5);
+  peer.socket.destroy();
+  await gone.promise;
+  assert.deepEqual((await over).outcome, {});
+});
+
+test("exclusive: while a transaction is under way, others are answered AF 07 at once", async () => {
+  await using terminal = await terminalWith({
+    exclusive: true,
+    next: ["success,delay=0.3"],
+    outcome: "silent",
+  });
+  await using peer = await Peer.connect(terminal.port);
+  peer.send(`${DEBIT}\n`);
+  while (terminal.transactions.length === 0) await sleep(5);
+  for (const request of [DEBIT_MESSAGE, { ...BASE, CD: "I" }]) {
+    assert.deepEqual(await ask(terminal.port, request), { ...request, AE: "01", AF: "07" });
+  }
+  await peer.until(/AE00210.*CG/);
+  peer.send(`${DEBIT}\n`); // which is never answered, so that the terminal stays busy until the POS goes
+  while (terminal.transactions.length < 4) await sleep(5);
+  assert.equal((await ask(terminal.port, DEBIT)).AF, "07");
+  const over = terminal.waitForTransaction();
+  peer.socket.destroy();
+  await over;
+  terminal.nextOutcome("refused");
+  assert.equal((await ask(terminal.port, DEBIT)).AF, "04");
+});
+
+// ---------------------------------------------------------------- what the POS did
+
+test("transactions tell what came, what was sent and when", async () => {
+  await using terminal = await terminalWith({ outcome: "refused" });
+  const next = terminal.waitForTransaction();
+  await ask(terminal.port, `${DEBIT}CB000`);
+  const transaction = await next;
+  const { received, answered, ...others } = transaction;
+  assert.deepEqual(others, {
+    number: 1,
+    connection: 1,
+    address: "127.0.0.1",
+    request: { raw: `${DEBIT}CB000`, message: DEBIT_MESSAGE },
+    warnings: [
+      "expected a tag at most once, got CB again at byte 63",
+      "CB: expected the field to be left out, got length 000",
+    ],
+    outcome: { failure: "04" },
+    answer: {
+      raw: `${DEBIT}AE00201AF00204`,
+      message: { ...DEBIT_MESSAGE, AE: "01", AF: "04" },
+    },
+  });
+  assert.ok(answered && answered >= received);
+  await ask(terminal.port, "GET /");
+  const [first, second] = terminal.transactions;
+  assert.equal(first, transaction);
+  assert.match(second?.error ?? "", /^at byte 2: .*HTTP/);
+  assert.equal(second?.outcome, undefined);
+});
+
+test("waitForTransaction() rejects when the terminal is closed, and only the last 1,000 are kept", async () => {
+  const terminal = await terminalWith({ settle: 0 });
+  await using peer = await Peer.connect(terminal.port);
+  peer.send(`${text({ ...BASE, CD: "I" })}\n`.repeat(1001));
+  assert.equal((await peer.finish()).length, 1001);
+  assert.deepEqual([terminal.transactions.length, terminal.transactions[0]?.number], [1000, 2]);
+  const waiting = assert.rejects(terminal.waitForTransaction(), /the terminal was closed/);
+  await terminal.close();
+  await waiting;
+});
+
+test("every deviation from the protocol is a warning, and refused when strict", async () => {
+  const cases: [request: string, warning: string, harmless?: boolean][] = [
+    [DEBIT.replace("CB00511245", "CB0015"), "CB: expected 2 to 12 characters, got 1"],
+    [DEBIT.replace("CJ012012345678901", "CJ003012"), "CJ: expected 12 characters, got 3"],
+    [DEBIT.replace("CB00511245", "CB00511.45"), 'CB: expected digits, got "11.45"'],
+    [`${DEBIT}CF001é`, 'CF: expected ASCII, got "é"'],
+    [`${DEBIT}CF001\t`, 'CF: expected ASCII, got "\\x09"'],
+    [`CA00201${DEBIT}`.replace("CZ0040300", "") + "\n", "expected CZ to come first, got CA"],
+    [`${DEBIT}CB00511245`, "expected a tag at most once, got CB again at byte 63"],
+    [`${DEBIT}CF000`, "CF: expected the field to be left out, got length 000"],
+    [`${DEBIT}AE00210`, "AE: expected from the terminal only"],
+    [`${DEBIT}XX0011`, "XX: expected a tag of the protocol", true],
+    [`${DEBIT}BF0011`, "BF: expected none, newer Ingenico software fails on it", true],
+  ];
+  for (const strict of [false, true]) {
+    await using terminal = await terminalWith({ strict, outcome: "abandon" });
+    for (const [request, warning, harmless] of cases) {
+      const { AE, AF } = await ask(terminal.port, request);
+      assert.ok(terminal.transactions.at(-1)?.warnings.includes(warning), `no "${warning}"`);
+      const lacksTag = request.startsWith("CA");
+      assert.deepEqual([AE, AF], ["01", (strict && !harmless) || lacksTag ? "09" : "11"], warning);
+    }
+    for (const amount of ["112.45", "-1"]) {
+      assert.equal((await payAt(terminal.port, { amount, receipt: true })).failure?.code, "11");
+      assert.deepEqual(terminal.transactions.at(-1)?.warnings, []);
+    }
+  }
+});
+
+test("fields that come after the answer are told from a request that does not start with CZ", async () => {
+  await using terminal = await terminalWith({ outcome: "refused", settle: 0 });
+  await using peer = await Peer.connect(terminal.port);
+  peer.send(DEBIT);
+  await peer.until(/AF00204$/);
+  peer.send("CF0011");
+  await peer.until(/AF00209$/);
+  assert.deepEqual(terminal.transactions[1]?.warnings.slice(0, 1), [
+    "expected no more fields after the answer",
+  ]);
+});
+
+// ---------------------------------------------------------------- receipts and the other actions
+
+test("CK asks for a receipt, the customer's or the merchant's, as text or HTML", async () => {
+  await using terminal = await terminalWith({
+    outcome: "cbcontactless,AC=424242,AA=497010######0014",
+  });
+  for (
+    const [CK, copy, format] of [
+      ["100", "customer", "text"],
+      ["110", "merchant", "text"],
+      ["101", "customer", "html"],
+      ["111", "merchant", "html"],
+      ["120", "customer", "text"],
+    ] as const
+  ) {
+    const { ZT = "" } = await ask(terminal.port, { ...DEBIT_MESSAGE, CK });
+    assert.ok(ZT.length <= 999);
+    const [receipt, ...others] = decodeReceipts(ZT);
+    assert.deepEqual([receipt?.copy, receipt?.format, others], [copy, format, []]);
+    const lines = receipt?.text.split("\n") ?? [];
+    if (format === "text") { for (const line of lines) assert.ok(line.length <= 24, line); }
+    else assert.match(receipt?.text ?? "", /^<pre>[^]*<\/pre>$/);
+    for (
+      const expected of [
+        /SIMULATION/,
+        /^CARTE BANCAIRE$/m,
+        /^SANS CONTACT$/m,
+        /^A0000000421010$/m,
+        /^LE \d\d\/\d\d\/\d\d A \d\d:\d\d:\d\d$/m,
+        /^CONTRAT 424242$/m,
+        /^497010######0014$/m,
+        /^AUTORISATION 424242$/m,
+        /^MONTANT +112,45 EUR$/m,
+        /^DEBIT$/m,
+        copy === "merchant" ? /^TICKET COMMERCANT/m : /^TICKET CLIENT/m,
+      ]
+    ) assert.match(receipt?.text ?? "", expected);
+    const warnings = terminal.transactions.at(-1)?.warnings;
+    assert.deepEqual(
+      warnings,
+      CK === "120" ? ["CK: both receipts are asked for, only the customer's is sent"] : [],
+    );
+  }
+  for (const CK of ["000", "012"]) {
+    assert.equal("ZT" in await ask(terminal.port, { ...DEBIT_MESSAGE, CK }), false);
+  }
+});
+
+test("a receipt knows credits, declines, cheques and currencies", async () => {
+  const cases: [change: Message, outcome: string, expected: RegExp[]][] = [
+    [{ CD: "1" }, "success", [/^CREDIT$/m]],
+    [{ CD: "2" }, "success", [/^ANNULATION$/m]],
+    [{}, "refused", [/^REFUSÉE$/m, /^TRANSACTION NON ABOUTIE$/m, /112,45 EUR/]],
+    [{ CC: "00C" }, "success", [/^CHEQUE$/m]],
+    [{ CE: "392", CB: "500" }, "success", [/^MONTANT +500 JPY$/m]],
+    [{ CE: "933" }, "success", [/^MONTANT +11245 933$/m]],
+  ];
+  for (const [change, outcome, expected] of cases) {
+    await using terminal = await terminalWith({ outcome });
+    const { ZT = "" } = await ask(terminal.port, { ...DEBIT_MESSAGE, ...change, CK: "100" });
+    for (const line of expected) assert.match(decodeReceipts(ZT)[0]?.text ?? "", line);
+  }
+});
+
+test("a duplicate is the last approved transaction of that cash register again", async () => {
+  await using terminal = await terminalWith();
+  const duplicate = (CA: string) => ask(terminal.port, { ...BASE, CA, CD: "3" });
+  assert.equal((await duplicate("01")).AF, "10");
+  const { AC } = await ask(terminal.port, DEBIT);
+  terminal.nextOutcome("refused");
+  await ask(terminal.port, { ...DEBIT_MESSAGE, CB: "99" });
+  const again = await duplicate("01");
+  assert.deepEqual([again.CD, again.AE, again.AC, again.CB, again.CE], [
+    "3",
+    "10",
+    AC,
+    "11245",
+    "978",
+  ]);
+  const [receipt] = decodeReceipts(again.ZT ?? "");
+  assert.match(receipt?.text ?? "", /^DUPLICATA$/m);
+  assert.match(receipt?.text ?? "", /^DEBIT$/m);
+  assert.equal((await duplicate("02")).AF, "10");
+  const result = await pay({ host: "127.0.0.1", port: terminal.port, action: "duplicate" });
+  assert.deepEqual([result.status, result.receipts?.[0]], ["approved", receipt]);
+});
+
+test("print: the text in ZT goes to the log", async () => {
+  const log: string[] = [];
+  await using terminal = await terminalWith({ log: (_level, text) => log.push(text) });
+  const ZT = encodeReceipt({ copy: "customer", format: "text", text: "Merci\nà bientôt\x1b" });
+  assert.deepEqual(await ask(terminal.port, { ...BASE, CD: "P", ZT }), {
+    ...BASE,
+    CD: "P",
+    AE: "10",
+  });
+  assert.ok(log.includes("printed:\n  Merci\n  à bientôt\\x1b"));
+  await ask(terminal.port, { ...BASE, CD: "P", ZT: "not a receipt" });
+  assert.ok(log.includes('nothing to print in ZT: "not a receipt"'));
+});
+
+test("encodeReceipt() refuses what does not fit, decodeReceipts() what is none", () => {
+  const receipt = { copy: "customer", format: "text", text: "x".repeat(675) } as const;
+  assert.ok(encodeReceipt(receipt).length <= 999);
+  assert.throws(
+    () => encodeReceipt({ ...receipt, text: "x".repeat(676) }),
+    /at most 675 characters, got 676/,
+  );
+  assert.throws(() => encodeReceipt({ ...receipt, text: "€" }), ProtocolError);
+  assert.deepEqual(decodeReceipts(encodeReceipt(receipt)), [receipt]);
+  for (const zt of ["", "garbage", "CK003100AK004a===", "AK004é=!="]) {
+    assert.deepEqual(decodeReceipts(zt), []);
+  }
 });
 
 // ---------------------------------------------------------------- the point of sale
@@ -841,7 +1282,8 @@ test("pay() sends the tags of the reference client, in its order", async () => {
 });
 
 test("pay() sends nothing when an option is not as it must be", async () => {
-  await using terminal = await fakeTerminal(() => assert.fail("connected"));
+  const events: TerminalEvent[] = [];
+  await using terminal = await terminalWith({ onEvent: (event) => void events.push(event) });
   const cases: [options: PaymentOptions, expected: RegExp][] = [
     [{ amount: "0" }, /^amount: expected an amount other than zero, got "0"$/],
     [{ amount: "-0.00" }, /^amount: expected an amount other than zero/],
@@ -864,48 +1306,40 @@ test("pay() sends nothing when an option is not as it must be", async () => {
   }
   const { amount: _, ...noAmount }: PaymentOptions = { amount: "1", port: terminal.port };
   await assert.rejects(pay(noAmount), /^OptionError: amount: expected an amount such as 112.45/);
+  assert.deepEqual(events.map(({ event }) => event), ["listening"]);
 });
 
-test("pay() reads an answer split anywhere, padded with line ends, in CR LF, and kept open or closed", async () => {
-  const answers: string[][] = [
-    [...APPROVAL],
-    [APPROVAL.slice(0, 26), APPROVAL.slice(26, 40), APPROVAL.slice(40)],
-    [APPROVAL.replace("AE00210", ""), "AE00210"],
-    ["\r\n", APPROVAL],
-    [`${APPROVAL}\r\n`],
-    [APPROVAL.replace("CB00511245", "CB012000000011245")],
-  ];
-  for (const pieces of answers) {
+test("pay() reads an answer split anywhere, with line ends around it, and padded with zeros", async () => {
+  for (const outcome of ["split", "dribble", "success,CB=000000011245", "abandon,split"]) {
+    await using terminal = await terminalWith({ outcome });
+    const { status } = await payAt(terminal.port);
+    assert.equal(status, outcome.startsWith("abandon") ? "declined" : "approved", outcome);
+  }
+  for (const pieces of [["\r\n", `${APPROVAL}\n`], [`${APPROVAL}\r\n`], [`\r${APPROVAL}\n\n`]]) {
     await using terminal = await answering(...pieces);
-    assert.equal((await payAt(terminal.port)).status, "approved", pieces.join("|"));
+    assert.equal(
+      (await payAt(terminal.port, { settle: 10_000 })).status,
+      "approved",
+      pieces.join("|"),
+    );
   }
   await using closing = await fakeTerminal(async (peer) => {
     await peer.until(/./);
     peer.socket.end(APPROVAL);
   });
   assert.equal((await payAt(closing.port, { settle: 10_000 })).status, "approved");
-  await using ending = await answering(`${APPROVAL}\r\n`);
-  assert.equal((await payAt(ending.port, { settle: 10_000 })).status, "approved");
 });
 
 test("pay() waits after AE 11 for the final answer, unless it asked for an answer at once", async () => {
-  const taken = text({ ...DEBIT_MESSAGE, AE: "11" });
-  await using later = await fakeTerminal(async (peer) => {
-    await peer.until(/./);
-    peer.send(taken);
-    await sleep(200); // longer than the settle time of the client
-    peer.send(APPROVAL);
-  });
-  assert.equal((await payAt(later.port)).status, "approved");
-  await using together = await answering(taken + APPROVAL);
-  assert.equal((await payAt(together.port)).status, "approved");
-  await using done = await answering(text({ ...DEBIT_MESSAGE, BA: "1", AE: "10" }));
-  assert.equal((await payAt(done.port, { immediate: true })).status, "accepted");
-  await using gone = await fakeTerminal(async (peer) => {
-    await peer.until(/./);
-    peer.socket.end(taken);
-  });
-  await assert.rejects(payAt(gone.port), (error) => {
+  await using terminal = await terminalWith({ outcome: "refused,pending,delay=0.3" });
+  const { status, milliseconds } = await payAt(terminal.port);
+  assert.equal(status, "declined");
+  assert.ok(milliseconds >= 290, `${milliseconds} ms`);
+  terminal.nextOutcome("pending,delay=0", "AE=10");
+  assert.equal((await payAt(terminal.port)).status, "approved");
+  assert.equal((await payAt(terminal.port, { immediate: true })).status, "accepted");
+  terminal.nextOutcome("pending,close,delay=0.2");
+  await assert.rejects(payAt(terminal.port), (error) => {
     assert.ok(error instanceof UnansweredError);
     assert.equal(error.answer?.["AE"], "11");
     assert.match(error.message, /closed the connection .* after AE 11; .*check it on the terminal/);
@@ -941,26 +1375,16 @@ test("pay() says when no terminal can be reached", async () => {
 });
 
 test("pay() says that the payment may have gone through when no whole answer comes", async () => {
-  const cases: [play: (peer: Peer) => void, expected: RegExp, options?: PaymentOptions][] = [
-    [() => {}, /^no answer from 127\.0\.0\.1 port \d+ within 0\.2 s; the payment may/, {
-      timeout: 0.2,
-    }],
-    [(peer) => peer.send("CZ0040300"), /within 0\.2 s after a part of an answer, "CZ0040300"; /, {
-      timeout: 0.2,
-    }],
-    [(peer) => peer.socket.end(), /closed the connection without an answer; /],
-    [
-      (peer) => peer.socket.end(APPROVAL.slice(0, -3)),
-      /closed .* after a part of an answer, "CZ0040300CJ/,
-    ],
-    [(peer) => peer.socket.resetAndDestroy(), /^the connection was lost \(ECONNRESET\); /],
+  const cases: [outcome: string, expected: RegExp][] = [
+    ["silent", /^no answer from 127\.0\.0\.1 port \d+ within 0\.5 s; the payment may/],
+    ["success,AE=,CC=", /within 0\.5 s after a part of an answer, "CZ0040300CJ/],
+    ["close", /closed the connection without an answer; /],
+    ["truncate", /closed .* after a part of an answer, "CZ0040300CJ.*CG00642424"; /],
+    ["reset", /^the connection was lost \(ECONNRESET\); /],
   ];
-  for (const [play, expected, options] of cases) {
-    await using terminal = await fakeTerminal(async (peer) => {
-      await peer.until(/./);
-      play(peer);
-    });
-    await assert.rejects(payAt(terminal.port, options), (error) => {
+  for (const [outcome, expected] of cases) {
+    await using terminal = await terminalWith({ outcome });
+    await assert.rejects(payAt(terminal.port, { timeout: 0.5 }), (error) => {
       assert.ok(error instanceof UnansweredError, String(error));
       assert.match(error.message, expected);
       assert.match(error.message, /check it on the terminal$/);
@@ -970,24 +1394,33 @@ test("pay() says that the payment may have gone through when no whole answer com
 });
 
 test("pay() says what is not usable about an answer", async () => {
-  const change = (fields: Message) => text({ ...DEBIT_MESSAGE, AE: "10", ...fields });
-  const cases: [answer: string, expected: RegExp][] = [
-    ["garbage", /at byte 0: expected a tag of two letters A-Z, got "g"/],
-    ["HTTP/1.1 400 Bad Request\r\n\r\n", /this looks like HTTP/],
-    [change({ CE: "840" }), /expected CE to be "978" as in the request, got "840"/],
-    [change({ CB: "11246" }), /expected CB to be "11245"/],
-    [change({ AE: "99" }), /expected the status AE to be 01, 10, 11, got "99"/],
-    [`${APPROVAL}AE00201`, /tag AE is there twice/],
-    [`${DEBIT}\r\n`, /got none/],
-  ];
-  for (const [answer, expected] of cases) {
-    await using terminal = await answering(answer);
-    await assert.rejects(payAt(terminal.port), (error) => {
+  const rejected = (port: number, expected: RegExp) =>
+    assert.rejects(payAt(port), (error) => {
       assert.ok(error instanceof InvalidAnswerError, String(error));
       assert.match(error.message, expected);
       assert.match(error.message, /check it on the terminal$/);
       return true;
     });
+  for (
+    const [outcome, expected] of [
+      ["garbage", /at byte 0: expected a tag of two letters A-Z, got "\\x00"/],
+      ["success,CE=840", /expected CE to be "978" as in the request, got "840"/],
+      ["success,CB=11246", /expected CB to be "11245"/],
+      ["success,AE=99", /expected the status AE to be 01, 10, 11, got "99"/],
+    ] as const
+  ) {
+    await using terminal = await terminalWith({ outcome });
+    await rejected(terminal.port, expected);
+  }
+  for (
+    const [answer, expected] of [
+      ["HTTP/1.1 400 Bad Request\r\n\r\n", /this looks like HTTP/],
+      [`${APPROVAL}AE00201`, /tag AE is there twice/],
+      [`${DEBIT}\r\n`, /got none/],
+    ] as const
+  ) {
+    await using terminal = await answering(answer);
+    await rejected(terminal.port, expected);
   }
 });
 
@@ -1111,8 +1544,8 @@ test("server.ts and client.ts: a decline, as text and as JSON", async () => {
 });
 
 test("client.ts tells by its exit status that nothing was reached, answered or usable", async () => {
-  await using silent = await fakeTerminal(() => {});
-  await using wrong = await answering(text({ ...DEBIT_MESSAGE, AE: "10", CE: "840" }));
+  await using silent = await terminalWith({ outcome: "silent" });
+  await using wrong = await terminalWith({ outcome: "success,CE=840" });
   const closed = await terminalWith();
   await closed.close();
   const cases: [port: number, status: number, word: string, expected: RegExp][] = [
@@ -1162,6 +1595,16 @@ test("wrong arguments: one line that says what was expected, exit status 2", asy
     ["server.ts", ["-pt", "visa"], /^--payment-type: expected one of cbcontact, .* got "visa"/],
     ["server.ts", ["-sc", "12345678901"], /^--seller-contract: expected 1 to 10 characters/],
     ["server.ts", ["-d", "soon"], /^--duration: expected a number such as 3 or 0\.5, got "soon"/],
+    [
+      "server.ts",
+      ["--outcome", "refuse"],
+      /^--outcome: expected words from success, .* got "refuse"/,
+    ],
+    ["server.ts", ["--next", "success,refused"], /^--next: expected at most one ending/],
+    ["server.ts", ["--when", "refused"], /^--when: expected AMOUNT=OUTCOME, got "refused"/],
+    ["server.ts", ["--when", "1.5=refused"], /^--when: expected an amount as in CB/],
+    ["server.ts", ["--outcome", "refused", "-f"], /^--outcome: expected either this or --failure/],
+    ["server.ts", ["-i"], /^--interactive: expected a terminal screen to ask on, got none/],
     ["server.ts", ["--unknown"], /'--unknown'/],
     ["server.ts", ["extra"], /'extra'/],
     ["client.ts", ["-p", "0"], /^--port: expected a whole number from 1 to 65535, got 0/],
@@ -1230,13 +1673,102 @@ test("server.ts stops at SIGINT and SIGTERM, a payment under way or not", async 
 });
 
 test("client.ts, interrupted while it waits, says that the payment may have gone through", async () => {
-  await using silent = await fakeTerminal(() => {});
+  await using silent = await terminalWith({ outcome: "silent" });
   await using command = new Command("client.ts", "-p", `${silent.port}`);
   await command.prints("stderr", /sent: /);
   command.signal("SIGINT");
   const { status, stderr } = await command.ran();
   assert.match(stderr, /client\.ts: given up; the payment may have gone through/);
   assert.equal(status, 4);
+});
+
+test("server.ts --json prints what happens, one object a line, and the log stays on stderr", async () => {
+  const args = [
+    "--when",
+    "*01=success,garbage",
+    "--next",
+    "refused",
+    "--outcome",
+    "silent",
+    "--json",
+    "-d",
+    "0",
+  ];
+  await using command = new Command("server.ts", "-p", "0", "--host", "127.0.0.1", ...args);
+  const { port } = JSON.parse(await command.prints("stdout", /^{"event":"listening".*\n/));
+  await ask(port, `${DEBIT}XX0011`);
+  const garbage = await Peer.connect(port);
+  garbage.send(text({ ...DEBIT_MESSAGE, CB: "101" }));
+  await garbage.until(/garbage/);
+  garbage.socket.destroy();
+  await ask(port, "CZ0040300CB0x");
+  await command.prints("stdout", /"closed","connection":3}/);
+  const events: TerminalEvent[] = command.stdout.trim().split("\n").map((line) => JSON.parse(line));
+  assert.deepEqual(events.filter(({ event }) => event !== "closed"), [
+    { event: "listening", host: "127.0.0.1", port },
+    {
+      event: "request",
+      connection: 1,
+      transaction: 1,
+      raw: `${DEBIT}XX0011`,
+      message: { ...DEBIT_MESSAGE, XX: "1" },
+      warnings: ["XX: expected a tag of the protocol"],
+    },
+    {
+      event: "answer",
+      connection: 1,
+      transaction: 1,
+      outcome: "refused",
+      raw: `${DEBIT}XX0011AE00201AF00204`,
+      message: { ...DEBIT_MESSAGE, XX: "1", AE: "01", AF: "04" },
+    },
+    {
+      event: "request",
+      connection: 2,
+      transaction: 2,
+      raw: text({ ...DEBIT_MESSAGE, CB: "101" }),
+      message: { ...DEBIT_MESSAGE, CB: "101" },
+      warnings: [],
+    },
+    {
+      event: "answer",
+      connection: 2,
+      transaction: 2,
+      outcome: "success,garbage",
+      raw: "\x00\xff?!garbage\r\n",
+      message: {},
+    },
+    {
+      event: "invalid",
+      connection: 3,
+      transaction: 3,
+      error: 'at byte 12: expected the length of CB in three digits, got "x"',
+      at: 12,
+      raw: "CZ0040300CB0x",
+    },
+    {
+      event: "answer",
+      connection: 3,
+      transaction: 3,
+      raw: "CZ0040300AE00201AF00209",
+      message: { CZ: "0300", AE: "01", AF: "09" },
+    },
+  ]);
+  assert.match(command.stderr, /info +#1 received: /);
+});
+
+test("client.ts --receipt shows the receipt before the result, and has it in --json", async () => {
+  await using terminal = await terminalWith();
+  const port = `${terminal.port}`;
+  const { stdout } = await run("client.ts", "-p", port, "--receipt", "-l", "error");
+  assert.match(
+    stdout,
+    /^ {2}SIMULATION SANS VALEUR\n[^]*\n {2}TICKET CLIENT\nAPPROVED 112\.45 EUR, .*\n$/,
+  );
+  const { receipts } = JSON.parse(
+    (await run("client.ts", "-p", port, "--receipt", "--json")).stdout,
+  );
+  assert.match(receipts[0].text, /^SIMULATION SANS VALEUR\n/);
 });
 
 test("server.ts warns that -ft does nothing without -f", async () => {
@@ -1248,7 +1780,25 @@ test("server.ts warns that -ft does nothing without -f", async () => {
 test("--help names every option", async () => {
   for (
     const [script, expected] of [
-      ["server.ts", ["-h", "-l", "-p", "-f", "-ft", "-d", "-pt", "-sc", "--host", "--settle"]],
+      ["server.ts", [
+        "-h",
+        "-l",
+        "-p",
+        "-f",
+        "-ft",
+        "-d",
+        "-pt",
+        "-sc",
+        "-i",
+        "--host",
+        "--settle",
+        "--when",
+        "--next",
+        "--outcome",
+        "--json",
+        "--strict",
+        "--exclusive",
+      ]],
       ["client.ts", [
         "-h",
         "-l",

@@ -25,8 +25,12 @@ import { parseArgs } from "node:util";
 import {
   ACTIONS,
   argumentError,
+  decodeReceipts,
   describe,
+  deviations,
   encode,
+  encodeReceipt,
+  FAILURES,
   foreignProtocol,
   inRange,
   latin1,
@@ -37,8 +41,201 @@ import {
   OptionError,
   parseNumber,
   printable,
+  printableLines,
+  READ_MODES,
   type Received,
+  toDecimal,
+  wantedReceipt,
 } from "./protocol.ts";
+
+// ---------------------------------------------------------------- outcomes
+
+/** AF for each word that ends a transaction; success has none. (1) */
+const ENDINGS: ReadonlyMap<string, string | undefined> = new Map([
+  ["success", undefined],
+  ["abandon", "11"],
+  ["timeout", "08"],
+  ["refused", "04"],
+  ["forbidden", "05"],
+]);
+
+/** The card that a simulated person holds, and how the terminal reads it. */
+export type Card =
+  | "cbcontact"
+  | "cbcontactless"
+  | "amexcontact"
+  | "amexcontactless"
+  | "conecscontact"
+  | "conecscontactless"
+  | "ancv";
+
+/** What a card puts into an answer, and its scheme as a receipt names it. */
+interface CardData {
+  fields: { CC: string; CI?: string; AI?: string };
+  scheme: string;
+  label: string;
+}
+
+const CB_AID = "A0000000421010"; // (2)(6)
+const AMEX_AID = "A00000002501"; // (7)
+
+/** The cards (1)(2)(5). No source tells an AID for meal and holiday vouchers, nor how the latter are read. */
+const CARDS: Readonly<Record<Card, CardData>> = {
+  cbcontact: { fields: { CC: "001", CI: "1", AI: CB_AID }, scheme: "CARTE BANCAIRE", label: "CB" },
+  cbcontactless: {
+    fields: { CC: "00B", CI: "2", AI: CB_AID },
+    scheme: "CARTE BANCAIRE",
+    label: "CB",
+  },
+  amexcontact: {
+    fields: { CC: "002", CI: "1", AI: AMEX_AID },
+    scheme: "AMERICAN EXPRESS",
+    label: "AMEX",
+  },
+  amexcontactless: {
+    fields: { CC: "00D", CI: "2", AI: AMEX_AID },
+    scheme: "AMERICAN EXPRESS",
+    label: "AMEX",
+  },
+  conecscontact: { fields: { CC: "00E", CI: "1" }, scheme: "CONECS", label: "TITRE RESTAURANT" },
+  conecscontactless: {
+    fields: { CC: "10E", CI: "2" },
+    scheme: "CONECS",
+    label: "TITRE RESTAURANT",
+  },
+  ancv: { fields: { CC: "00V" }, scheme: "ANCV", label: "CHEQUE VACANCES" },
+};
+const CARD_NAMES = Object.keys(CARDS) as Card[];
+
+const FAULTS = ["silent", "close", "reset", "truncate", "garbage", "split", "dribble"] as const;
+/**
+ * What goes wrong with an answer: it never comes (silent); the connection is closed or reset instead of it; it is cut
+ * inside a field and the connection closed (truncate); bytes that are no message come instead of it (garbage); it comes
+ * in segments, cut inside a tag, a length, a value and between two fields (split), or byte by byte (dribble).
+ */
+export type Fault = typeof FAULTS[number];
+
+/** How a transaction ends. Everything has a default: it is approved, with a contact CB card. */
+export interface Outcome {
+  /** AF, two digits, if it fails. */
+  failure?: string;
+  /** The card that pays. Default: cbcontact. */
+  card?: Card;
+  /** AE 11 first, the final answer after the delay, on the same connection. (4) */
+  pending?: boolean;
+  /** Seconds from the last byte of the request to the answer, or the range to draw them from. Default: the terminal's `duration`. */
+  delay?: number | readonly [min: number, max: number];
+  /** What goes wrong with the answer. */
+  fault?: Fault;
+  /** Tags of the answer to set; "" leaves one out. */
+  tags?: Message;
+}
+
+const OUTCOME_WORDS =
+  `${[...ENDINGS.keys()].join(", ")}, an AF code such as 07, ${CARD_NAMES.join(", ")}, ` +
+  `pending, delay=SECONDS, delay=FROM..TO, ${FAULTS.join(", ")}, TAG=VALUE`;
+
+/**
+ * Reads an outcome from words separated by commas, at most one of each kind: how it ends (success, abandon, timeout,
+ * refused, forbidden, or two digits of AF), which card, pending, delay=SECONDS or delay=FROM..TO, a fault, and any number of
+ * TAG=VALUE (TAG= leaves it out; a comma in a value is written `\,`).
+ *
+ * @throws {OptionError} A word is none of these, or the second of its kind.
+ * @example
+ * ```ts
+ * import { parseOutcome } from "./server.ts";
+ *
+ * const { failure, tags } = parseOutcome("abandon,CB=,delay=1..5"); // the red button of an Ingenico
+ * if (failure !== "11" || tags?.CB !== "") throw new Error("not as expected");
+ * ```
+ */
+export function parseOutcome(text: string, option = "outcome"): Outcome {
+  const outcome: Outcome = {};
+  const seen = new Set<string>();
+  const once = (kind: string): void => {
+    if (seen.has(kind)) throw new OptionError(option, `at most one ${kind}`, text);
+    seen.add(kind);
+  };
+  for (const part of text.split(/(?<!\\),/)) {
+    const word = part.trim().toLowerCase();
+    const [, tag, value = ""] = /^\s*([A-Z]{2})=(.*)$/s.exec(part) ?? [];
+    const [, from, to] = /^delay=(\d+(?:\.\d+)?)(?:\.\.(\d+(?:\.\d+)?))?$/.exec(word) ?? [];
+    const fault = FAULTS.find((fault) => fault === word);
+    const card = CARD_NAMES.find((card) => card === word);
+    if (tag !== undefined) {
+      outcome.tags = { ...outcome.tags, [tag]: value.replaceAll("\\,", ",") };
+    } else if (ENDINGS.has(word) || /^\d\d$/.test(word)) {
+      once("ending");
+      const failure = ENDINGS.has(word) ? ENDINGS.get(word) : word;
+      if (failure) outcome.failure = failure;
+    } else if (card) {
+      once("card");
+      outcome.card = card;
+    } else if (word === "pending") {
+      once("pending");
+      outcome.pending = true;
+    } else if (from !== undefined) {
+      once("delay");
+      outcome.delay = to === undefined ? Number(from) : [Number(from), Number(to)];
+    } else if (fault) {
+      once("fault");
+      outcome.fault = fault;
+    } else throw new OptionError(option, `words from ${OUTCOME_WORDS}`, part.trim());
+  }
+  return checkOutcome(outcome, option);
+}
+
+/** Holds an outcome against what it may be. */
+function checkOutcome(outcome: Outcome, option: string): Outcome {
+  const { failure, card = "cbcontact", delay = 0, fault, tags = {} } = outcome;
+  if (failure !== undefined && !/^\d\d$/.test(failure)) {
+    throw new OptionError(option, "an AF code of two digits", failure);
+  }
+  oneOf(option, CARD_NAMES, card);
+  if (fault !== undefined) oneOf(option, FAULTS, fault);
+  const [min, max] = typeof delay === "number" ? [delay, delay] : delay;
+  inRange(option, inRange(option, max, 0, MAX_DURATION), min, MAX_DURATION);
+  inRange(option, min, 0, MAX_DURATION);
+  encode(Object.fromEntries(Object.entries(tags).filter(([, value]) => value !== "")));
+  return outcome;
+}
+
+/** An outcome in the words of {@linkcode parseOutcome}. */
+export function formatOutcome(
+  { failure, card, pending, delay, fault, tags = {} }: Outcome,
+): string {
+  const ending = [...ENDINGS].find(([, code]) => code === failure)?.[0] ?? failure;
+  const seconds = typeof delay === "number" ? delay : delay?.join("..");
+  const set = Object.entries(tags).map(([tag, value]) => `${tag}=${value.replaceAll(",", "\\,")}`);
+  const words = [
+    ending,
+    card,
+    pending && "pending",
+    delay !== undefined && `delay=${seconds}`,
+    fault,
+    ...set,
+  ];
+  return words.filter((word) => word).join(",");
+}
+
+/** An outcome, or the words for it. */
+export type OutcomeOrText = Outcome | string;
+
+/**
+ * Decides how a transaction ends, when it is asked for. `signal` is aborted when the POS has closed its side
+ * of the connection meanwhile.
+ */
+export type Decide = (
+  request: Message,
+  number: number,
+  signal: AbortSignal,
+) => OutcomeOrText | Promise<OutcomeOrText>;
+
+function toOutcome(outcome: OutcomeOrText, option = "outcome"): Outcome {
+  return typeof outcome === "string"
+    ? parseOutcome(outcome, option)
+    : checkOutcome(outcome, option);
+}
 
 // ---------------------------------------------------------------- options
 
@@ -47,43 +244,30 @@ export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
 /** One of {@linkcode LOG_LEVELS}. */
 export type LogLevel = typeof LOG_LEVELS[number];
 
-/** How a transaction ends. */
-export const OUTCOMES = ["success", "abandon", "timeout", "refused", "forbidden"] as const;
-/** One of {@linkcode OUTCOMES}. */
-export type Outcome = typeof OUTCOMES[number];
-
-/** AF for each outcome that is a failure. (1) */
-const FAILURE_OF: Readonly<Partial<Record<Outcome, string>>> = {
-  abandon: "11",
-  timeout: "08",
-  refused: "04",
-  forbidden: "05",
-};
-
-/** The card that a simulated person holds, and how the terminal reads it. */
-export type Card = "cbcontact" | "cbcontactless" | "amexcontact" | "amexcontactless";
-
-/** CC, CI (1) and AI for each card: the AID of CB (2)(6) and of American Express (7). */
-const CARDS: Readonly<Record<Card, { CC: string; CI: string; AI: string }>> = {
-  cbcontact: { CC: "001", CI: "1", AI: "A0000000421010" },
-  cbcontactless: { CC: "00B", CI: "2", AI: "A0000000421010" },
-  amexcontact: { CC: "002", CI: "1", AI: "A00000002501" },
-  amexcontactless: { CC: "00D", CI: "2", AI: "A00000002501" },
-};
-const CARD_NAMES = Object.keys(CARDS) as Card[];
-
-/** What a terminal does. Everything has a default. */
+/**
+ * What a terminal does. Everything has a default. Where an outcome comes from, first match wins: `when`, `next`,
+ * `outcome`. An identification only takes the tags and the fault of `outcome`.
+ */
 export interface TerminalOptions {
   /** Address or name to listen on. Default: every interface. */
   host?: string;
   /** TCP port; 0 takes a free one, see {@linkcode Terminal.port}. Default: 8888. (1) */
   port?: number;
-  /** How every transaction ends. Default: success. */
-  outcome?: Outcome;
-  /** The card that pays. Default: cbcontact. */
-  card?: Card;
+  /** How a transaction ends. Default: success. */
+  outcome?: OutcomeOrText | Decide;
+  /** Outcomes for one transaction each, in order. */
+  next?: readonly OutcomeOrText[];
+  /** Outcomes by amount: CB without leading zeros, or "*" and its last digits. */
+  when?: Readonly<Record<string, OutcomeOrText>>;
   /** Seconds from the last byte of a request to the answer, decimals allowed. Not used when BA is 1. Default: 3. (1) */
   duration?: number;
+  /**
+   * Does one thing at a time, like a real one: while a transaction is under way any other request is answered at once
+   * AE 01 (3), AF 07 (our choice). Default: off, so that test suites run side by side.
+   */
+  exclusive?: boolean;
+  /** Answers a request that deviates from the protocol with AE 01, AF 09. Default: off, it only warns. */
+  strict?: boolean;
   /** CG, the merchant contract number, 1 to 10 characters. Default: 424242. (1) */
   sellerContract?: string;
   /**
@@ -100,6 +284,34 @@ export interface TerminalOptions {
   log?: (level: LogLevel, text: string) => void;
   /** The least level that is given to `log`. Default: info. */
   logLevel?: LogLevel;
+  /** Receives what happens, by default nobody. */
+  onEvent?: (event: TerminalEvent) => void;
+}
+
+/** Something that happened, as `--json` prints it. */
+export type TerminalEvent =
+  | { event: "listening"; host: string; port: number }
+  | (
+    & { event: "request"; connection: number; transaction: number; warnings: readonly string[] }
+    & Exchanged
+  )
+  | {
+    event: "invalid";
+    connection: number;
+    transaction: number;
+    error: string;
+    at: number;
+    raw: string;
+  }
+  | ({ event: "answer"; connection: number; transaction: number; outcome?: string } & Exchanged)
+  | { event: "closed"; connection: number };
+
+/** A message that was sent or received. */
+export interface Exchanged {
+  /** Its bytes as Latin-1 text. */
+  raw: string;
+  /** Its fields, as far as they can be read. */
+  message: Message;
 }
 
 /** Most seconds that an answer can be put off (our choice: a day; no POS waits that long). */
@@ -112,21 +324,38 @@ const MAX_REQUEST_TIMEOUT = 3_600_000;
 const CLOSE_TIMEOUT = 1_000;
 /** Requests of one connection that may wait for an answer before no more are read (our choice: POS send one). */
 const MAX_WAITING = 100;
-
-type Settings = Required<TerminalOptions>;
+/** Transactions that are kept, and cash registers whose last one can be had again (our choice: a day of a test suite). */
+const MAX_KEPT = 1_000;
 
 /** The options with their defaults, each held against what it may be. */
+interface Settings
+  extends Required<Omit<TerminalOptions, "outcome" | "next" | "when" | "onEvent">> {
+  onEvent: TerminalOptions["onEvent"];
+  outcome: Outcome | Decide;
+  next: Outcome[];
+  when: [amount: string, outcome: Outcome][];
+}
+
 function settings(options: TerminalOptions): Settings {
   const contract = options.sellerContract ?? "424242";
   if (!/^[\x20-\xff]{1,10}$/.test(contract)) {
     throw new OptionError("sellerContract", "1 to 10 characters of Latin-1", contract);
   }
+  const outcome = options.outcome ?? "success";
   return {
     host: options.host ?? "",
     port: inRange("port", options.port ?? 8888, 0, 65535, "a whole number"),
-    outcome: oneOf("outcome", OUTCOMES, options.outcome ?? "success"),
-    card: oneOf("card", CARD_NAMES, options.card ?? "cbcontact"),
+    outcome: typeof outcome === "function" ? outcome : toOutcome(outcome),
+    next: (options.next ?? []).map((outcome) => toOutcome(outcome, "next")),
+    when: Object.entries(options.when ?? {}).map(([amount, outcome]) => {
+      if (!/^\*?\d+$/.test(amount)) {
+        throw new OptionError("when", "an amount as in CB, or * and digits", amount);
+      }
+      return [amount.replace(/^0+(?=\d)/, ""), toOutcome(outcome, "when")];
+    }),
     duration: inRange("duration", options.duration ?? 3, 0, MAX_DURATION),
+    exclusive: options.exclusive ?? false,
+    strict: options.strict ?? false,
     sellerContract: contract,
     settle: inRange("settle", options.settle ?? 20, 0, MAX_REQUEST_TIMEOUT),
     requestTimeout: inRange(
@@ -137,88 +366,416 @@ function settings(options: TerminalOptions): Settings {
     ),
     log: options.log ?? (() => {}),
     logLevel: oneOf("logLevel", LOG_LEVELS, options.logLevel ?? "info"),
+    onEvent: options.onEvent,
   };
 }
 
 // ---------------------------------------------------------------- what a terminal answers
 
-/** An answer, and the seconds after the request when it is due. */
-interface Reply {
-  message: Message;
-  wait: number;
-  /** Why the request could not be served, for the log. */
-  problem?: string;
-}
-
-/** Decides on the answer to a request. */
-function reply({ message: request, error }: Received, settings: Settings): Reply {
-  const missing = mandatoryTags(request["CD"]).filter((tag) => !request[tag]);
-  const action = ACTIONS.get(request["CD"] ?? "");
-  if (error) return refusal(request, "09", `malformed request, ${error.message}`);
-  if (missing.length > 0) {
-    return refusal(request, "09", `mandatory tags missing: ${missing.join(", ")}`);
-  }
-  if (!action) return refusal(request, "12", `unknown action ${request["CD"]}`);
-  if (request["CD"] === "I") {
-    const { CB: _amount, CE: _currency, ...others } = given(request);
-    return { message: { ...others, AE: "10" }, wait: 0 };
-  }
-  if (request["BA"] === "1") return { message: { ...given(request), AE: "11" }, wait: 0 };
-  return {
-    message: { ...given(request), ...result(request, action.money, settings) },
-    wait: settings.duration,
-  };
-}
-
-function refusal(request: Message, failure: string, problem: string): Reply {
-  return { message: { ...given(request), AE: "01", AF: failure }, wait: 0, problem };
-}
-
 /**
- * The fields of a request that its answer gives back, in their order (1). Not those without a value, which a
- * terminal leaves out (2)(6), nor AE and AF, which are the terminal's to say.
+ * The fields of a request that its answer gives back, in their order (1). Not those without a value, which a terminal
+ * leaves out (2)(6), nor AE, AF and ZT, which are the terminal's to say.
  */
 function given(request: Message): Message {
-  const fields = Object.entries(request).filter(([tag, value]) =>
-    value && tag !== "AE" && tag !== "AF"
+  const own = ["AE", "AF", "ZT"];
+  return Object.fromEntries(
+    Object.entries(request).filter(([tag, value]) => value && !own.includes(tag)),
   );
-  return Object.fromEntries(fields);
 }
 
-/** The fields that tell how a transaction ended. */
-function result(
+/** The fields that tell how money was moved, or why not. */
+function moneyResult(
   request: Message,
-  money: boolean,
-  { outcome, card, sellerContract }: Settings,
+  { failure, card = "cbcontact" }: Outcome,
+  contract: string,
 ): Message {
   const cheque = request["CC"] === "00C";
-  const failure = FAILURE_OF[outcome];
   // For cheques an Ingenico answers AF 04 whatever the reason, and no card data on success. (1)
   if (failure) return { AE: "01", AF: cheque ? "04" : failure };
-  if (cheque || !money) return { AE: "10" };
-  const { CC, CI, AI } = CARDS[card];
-  const expiry = `${new Date().getFullYear() + 1}`.slice(2) +
-    String(1 + Math.floor(Math.random() * 12)).padStart(2, "0");
+  if (cheque) return { AE: "10" };
+  const { AI, ...application } = CARDS[card].fields;
+  const month = String(1 + Math.floor(Math.random() * 12)).padStart(2, "0");
   return {
     AE: "10",
-    CC,
-    CI,
+    ...application,
     AC: randomDigits(6),
     AA: `${randomDigits(6)}######${randomDigits(4)}`,
-    AI,
-    AB: expiry,
+    ...(AI && { AI }),
+    AB: String(new Date().getFullYear() + 1).slice(2) + month,
     CF: request["CF"] || "1010000000",
-    CG: sellerContract,
+    CG: contract,
   };
 }
 
 function randomDigits(count: number): string {
-  return Array.from({ length: count }, () => Math.floor(Math.random() * 10)).join("");
+  return String(Math.floor(Math.random() * 10 ** count)).padStart(count, "0");
+}
+
+/** An answer with the tags that an outcome sets, without those that it leaves out. */
+function withTags(answer: Message, tags: Message = {}): Message {
+  return Object.fromEntries(
+    Object.entries({ ...answer, ...tags }).filter(([, value]) => value !== ""),
+  );
+}
+
+/** Letters and decimals of the currencies that a receipt knows; of others it tells number and minor units. */
+const CURRENCIES: ReadonlyMap<string, [letters: string, decimals: number]> = new Map([
+  ["978", ["EUR", 2]],
+  ["756", ["CHF", 2]],
+  ["826", ["GBP", 2]],
+  ["840", ["USD", 2]],
+  ["124", ["CAD", 2]],
+  ["392", ["JPY", 0]],
+  ["953", ["XPF", 0]],
+]);
+
+/** The amount of a message as a person in France reads it. */
+function amountText({ CB = "", CE = "" }: Message): string {
+  const [letters, decimals] = CURRENCIES.get(CE) ?? [CE, 0];
+  return `${/^\d+$/.test(CB) ? toDecimal(CB, decimals).replace(".", ",") : CB} ${letters}`;
+}
+
+/** The value of ZT that CK asks for, "" for none: lines of 24 columns with what real receipts tell (5), in French as they do. */
+function receipt(ck: string, answer: Message, time: Date, duplicate = false): string {
+  const wanted = wantedReceipt(ck);
+  if (!wanted) return "";
+  const copy = wanted.copy === "merchant" ? "merchant" : "customer"; // of both, the one that fits into one ZT
+  const card = Object.values(CARDS).find(({ fields }) => fields.CC === answer["CC"]);
+  const done = answer["AE"] === "10";
+  const two = (number: number): string => String(number).padStart(2, "0");
+  const date = [time.getDate(), time.getMonth() + 1, time.getFullYear() % 100].map(two).join("/");
+  const lines = [
+    "SIMULATION SANS VALEUR",
+    duplicate && "DUPLICATA",
+    card?.scheme ?? (answer["CC"] === "00C" && "CHEQUE"),
+    READ_MODES.get(answer["CI"] ?? "")?.french.toUpperCase(),
+    answer["AI"],
+    card?.label,
+    `LE ${date} A ${[time.getHours(), time.getMinutes(), time.getSeconds()].map(two).join(":")}`,
+    "COMMERCE SIMULE",
+    answer["CG"] && `CONTRAT ${answer["CG"]}`,
+    `TERMINAL 00000001`,
+    answer["AA"],
+    answer["AC"] && `AUTORISATION ${answer["AC"]}`,
+    `MONTANT ${amountText(answer).padStart(16)}`,
+    answer["CD"] === "1" ? "CREDIT" : answer["CD"] === "2" ? "ANNULATION" : "DEBIT",
+    !done && `${FAILURES.get(answer["AF"] ?? "")?.french ?? "non effectuée"}`.toUpperCase(),
+    !done && "TRANSACTION NON ABOUTIE",
+    copy === "customer" ? "TICKET CLIENT" : "TICKET COMMERCANT",
+  ];
+  const text = lines.filter((line) => line).map((line) => String(line).slice(0, 24)).join("\n");
+  const html = `<pre>${text.replaceAll("&", "&amp;").replaceAll("<", "&lt;")}</pre>`;
+  return encodeReceipt({
+    copy,
+    format: wanted.format,
+    text: wanted.format === "html" ? html : text,
+  });
+}
+
+// ---------------------------------------------------------------- what a terminal remembers
+
+/** A request, and what became of it. */
+export interface Transaction {
+  /** Counted from 1. */
+  readonly number: number;
+  /** The connection it came on, counted from 1. */
+  readonly connection: number;
+  /** The address of the POS. */
+  readonly address: string;
+  /** When its last byte came. */
+  readonly received: Date;
+  /** What came. */
+  readonly request: Exchanged;
+  /** What is wrong with it, if it is malformed. */
+  readonly error?: string;
+  /** Each deviation of the request from the protocol, and what else was noticed about it. */
+  readonly warnings: string[];
+  /** How it was to end, if it came that far. */
+  outcome?: Outcome;
+  /** What was sent, if anything was; after AE 11, the final answer. */
+  answer?: Exchanged;
+  /** When the answer was sent. */
+  answered?: Date;
+}
+
+/** What is to be answered, and how. */
+interface Plan {
+  answer: Message;
+  /** Sent before the answer, as soon as it is known. */
+  interim?: Message;
+  /** Seconds from the last byte of the request. */
+  delay: number;
+  fault?: Fault | undefined;
+}
+
+/** The answer to a request that is not served. */
+function refused(request: Message, AF: string): Plan {
+  return { answer: { ...given(request), AE: "01", AF }, delay: 0 };
+}
+
+/** The terminal behind all its connections: decides on answers, and remembers what happened. */
+class Device {
+  readonly settings: Settings;
+  readonly transactions: Transaction[] = [];
+  readonly next: Outcome[];
+  readonly #underWay = new Set<Transaction>();
+  readonly #approved = new Map<string, { answer: Message; time: Date }>(); // by cash register
+  #waiters: PromiseWithResolvers<Transaction>[] = [];
+  #count = 0;
+
+  constructor(settings: Settings) {
+    this.settings = settings;
+    this.next = [...settings.next];
+  }
+
+  log(level: LogLevel, text: () => string): void {
+    const { log, logLevel } = this.settings;
+    if (LOG_LEVELS.indexOf(level) >= LOG_LEVELS.indexOf(logLevel)) log(level, text());
+  }
+
+  /**
+   * Takes a request: notes it, and decides on its answer.
+   *
+   * @param late Whether its fields came after the answer to those before, as the rest of that request.
+   * @param signal Gives a signal that is aborted when the POS has closed its side.
+   */
+  take(
+    received: Received,
+    connection: number,
+    address: string,
+    late: boolean,
+    signal: () => AbortSignal,
+  ): { transaction: Transaction; plan: Promise<Plan> } {
+    const { raw, message, error } = received;
+    const { warnings, refusal } = this.#examine(received, late);
+    const transaction: Transaction = {
+      number: ++this.#count,
+      connection,
+      address,
+      received: new Date(),
+      request: { raw, message },
+      ...(error && { error: error.message + hint(raw) }),
+      warnings,
+    };
+    if (this.transactions.push(transaction) > MAX_KEPT) this.transactions.shift();
+    const about = { connection, transaction: transaction.number };
+    if (error) {
+      const { error: text = "" } = transaction;
+      this.settings.onEvent?.({ event: "invalid", ...about, error: text, at: error.at ?? 0, raw });
+    } else this.settings.onEvent?.({ event: "request", ...about, raw, message, warnings });
+    if (refusal) return { transaction, plan: Promise.resolve(refused(message, refusal)) };
+    this.#underWay.add(transaction);
+    return { transaction, plan: this.#plan(transaction, signal) };
+  }
+
+  /** What is to be noticed about a request, and the AF that it is refused with, if it is. */
+  #examine(received: Received, late: boolean): { warnings: string[]; refusal?: string } {
+    const { message: request, error } = received;
+    if (error) return { warnings: [], refusal: "09" };
+    const found = deviations(received);
+    if (late) {
+      found.unshift({ message: "expected no more fields after the answer", harmless: false });
+    }
+    const warnings = found.map(({ message }) => message);
+    if (this.settings.strict && found.some(({ harmless }) => !harmless)) {
+      return { warnings, refusal: "09" };
+    }
+    const missing = mandatoryTags(request["CD"]).filter((tag) => !request[tag]);
+    if (missing.length > 0) {
+      warnings.push(`expected the mandatory tags ${missing.join(", ")}`);
+      return { warnings, refusal: "09" };
+    }
+    if (!ACTIONS.has(request["CD"] ?? "")) {
+      warnings.push(`CD: expected an action, got "${printable(request["CD"] ?? "")}"`);
+      return { warnings, refusal: "12" };
+    }
+    if (this.settings.exclusive && this.#underWay.size > 0) {
+      warnings.push("busy with another transaction");
+      return { warnings, refusal: "07" };
+    }
+    if (wantedReceipt(request["CK"] ?? "")?.copy === "both") {
+      warnings.push("CK: both receipts are asked for, only the customer's is sent");
+    }
+    return { warnings };
+  }
+
+  /** Takes note of what was sent. */
+  answered(transaction: Transaction, sent: Exchanged): void {
+    transaction.answer = sent;
+    transaction.answered = new Date();
+    const { connection, number, outcome } = transaction;
+    this.settings.onEvent?.({
+      event: "answer",
+      connection,
+      transaction: number,
+      ...(outcome && { outcome: formatOutcome(outcome) }),
+      ...sent,
+    });
+  }
+
+  /** Takes note that a transaction is over: answered, or its connection is gone. */
+  close(transaction: Transaction): void {
+    this.#underWay.delete(transaction);
+    for (const waiter of this.#waiters.splice(0)) waiter.resolve(transaction);
+  }
+
+  wait(): Promise<Transaction> {
+    const waiter = Promise.withResolvers<Transaction>();
+    this.#waiters.push(waiter);
+    return waiter.promise;
+  }
+
+  stop(): void {
+    for (const waiter of this.#waiters.splice(0)) {
+      waiter.reject(new Error("the terminal was closed"));
+    }
+  }
+
+  /** Decides on the answer to a request that is not refused. */
+  async #plan(transaction: Transaction, signal: () => AbortSignal): Promise<Plan> {
+    const { message: request } = transaction.request;
+    let outcome: Outcome;
+    try {
+      outcome = transaction.outcome = await this.#outcome(transaction, signal);
+    } catch (error) {
+      this.log(
+        "error",
+        () => `#${transaction.connection} no outcome could be decided on: ${error}`,
+      );
+      return refused(request, "07"); // not completed (our choice)
+    }
+    const { fault, tags, pending, delay = this.settings.duration } = outcome;
+    if (request["CD"] === "I") {
+      const { CB: _amount, CE: _currency, ...others } = given(request);
+      return { answer: withTags({ ...others, AE: "10" }, tags), delay: 0, fault };
+    }
+    const taken = { ...given(request), AE: "11" };
+    if (request["BA"] === "1") return { answer: withTags(taken, tags), delay: 0, fault };
+    return {
+      answer: this.#result(request, outcome),
+      delay: typeof delay === "number" ? delay : delay[0] + Math.random() * (delay[1] - delay[0]),
+      fault,
+      ...(pending && { interim: taken }),
+    };
+  }
+
+  /** Where an outcome comes from, first match wins. */
+  async #outcome(
+    { request: { message }, number }: Transaction,
+    signal: () => AbortSignal,
+  ): Promise<Outcome> {
+    const { when, outcome } = this.settings;
+    if (message["CD"] !== "I") {
+      const amount = (message["CB"] ?? "").replace(/^0+(?=\d)/, "");
+      const matches = (wanted: string): boolean =>
+        wanted.startsWith("*")
+          ? amount.padStart(wanted.length - 1, "0").endsWith(wanted.slice(1))
+          : amount === wanted;
+      const found = amount === "" ? undefined : when.find(([wanted]) => matches(wanted))?.[1];
+      const own = found ?? this.next.shift();
+      if (own) return own;
+    }
+    return typeof outcome === "function"
+      ? toOutcome(await outcome(message, number, signal()))
+      : outcome;
+  }
+
+  /** Does what is asked for, and gives the final answer. */
+  #result(request: Message, outcome: Outcome): Message {
+    const { failure, tags } = outcome;
+    const answer = given(request);
+    const ck = request["CK"] ?? "";
+    if (ACTIONS.get(request["CD"] ?? "")?.money) {
+      const result = withTags({
+        ...answer,
+        ...moneyResult(request, outcome, this.settings.sellerContract),
+      }, tags);
+      const time = new Date();
+      if (result["AE"] === "10") this.#remember({ answer: result, time });
+      return withTags({ ...result, ZT: receipt(ck, result, time) }, tags);
+    }
+    if (failure) return withTags({ ...answer, AE: "01", AF: failure }, tags);
+    if (request["CD"] === "3") {
+      const last = this.#approved.get(request["CA"] ?? "");
+      if (!last) return withTags({ ...answer, AE: "01", AF: "10" }, tags);
+      const { CZ: _version, CJ: _identifier, CD: _action, CK: _receipt, ...result } = last.answer;
+      return withTags({
+        ...answer,
+        ...result,
+        ZT: receipt(ck || "100", last.answer, last.time, true),
+      }, tags);
+    }
+    if (request["CD"] === "P") this.#print(request["ZT"] ?? "");
+    return withTags({ ...answer, AE: "10" }, tags);
+  }
+
+  #print(zt: string): void {
+    const receipts = decodeReceipts(zt);
+    for (const { text } of receipts) this.log("info", () => `printed:\n${printableLines(text)}`);
+    if (receipts.length === 0) this.log("warn", () => `nothing to print in ZT: "${printable(zt)}"`);
+  }
+
+  /** Keeps an approved transaction, for a duplicate. */
+  #remember(approved: { answer: Message; time: Date }): void {
+    const register = approved.answer["CA"] ?? "";
+    this.#approved.delete(register);
+    this.#approved.set(register, approved);
+    const [oldest] = this.#approved.keys();
+    if (this.#approved.size > MAX_KEPT && oldest !== undefined) this.#approved.delete(oldest);
+  }
+}
+
+// ---------------------------------------------------------------- how an answer is sent
+
+/** Milliseconds between segments (our choice: enough to arrive apart, less than POS wait for the rest). */
+const SPLIT_PAUSE = 50;
+/** Milliseconds between bytes (our choice: an answer takes about a second). */
+const DRIBBLE_PAUSE = 5;
+/** Bytes that are no message, nor the start of one (our choice). */
+const GARBAGE = "\x00\xff?!garbage\r\n";
+
+/** What goes on the wire for an answer, in segments, and what becomes of the connection then. */
+interface Transmission {
+  segments: string[];
+  pause?: number;
+  then?: "close" | "reset";
+}
+
+function transmission(raw: string, fault: Fault | undefined): Transmission {
+  switch (fault) {
+    case undefined:
+      return { segments: [raw] };
+    case "silent":
+      return { segments: [] };
+    case "close":
+    case "reset":
+      return { segments: [], then: fault };
+    case "truncate":
+      return { segments: [raw.slice(0, -1)], then: "close" };
+    case "garbage":
+      return { segments: [GARBAGE] };
+    case "split":
+      return { segments: split(raw), pause: SPLIT_PAUSE };
+    case "dribble":
+      return { segments: [...raw], pause: DRIBBLE_PAUSE };
+  }
+}
+
+/** Cuts a message inside a value, inside a length, before its last field and inside that one's tag. */
+function split(raw: string): string[] {
+  const reader = new MessageReader();
+  reader.feed(raw);
+  const fields = [...reader.fields];
+  const last = fields.at(-1)?.at ?? 0;
+  const long = fields.find(({ value }) => value.length > 1)?.at ?? 0;
+  const cuts = new Set([long + 6, (fields.at(-2)?.at ?? 0) + 3, last, last + 1]);
+  const sorted = [...cuts].sort((a, b) => a - b);
+  return [0, ...sorted].map((from, index) => raw.slice(from, sorted[index])).filter((segment) =>
+    segment !== ""
+  );
 }
 
 // ---------------------------------------------------------------- one connection
-
-type Log = (level: LogLevel, text: () => string) => void;
 
 /**
  * The conversation with one POS: cuts what it sends into requests, and answers them in order, each when it is due.
@@ -226,26 +783,35 @@ type Log = (level: LogLevel, text: () => string) => void;
  */
 class Connection {
   readonly #socket: net.Socket;
-  readonly #settings: Settings;
-  readonly #log: Log;
+  readonly #number: number;
+  readonly #device: Device;
+  readonly #address: string;
   readonly #reader = new MessageReader();
   readonly #timers = new Set<ReturnType<typeof setTimeout>>(); // of answers that are not due yet
+  readonly #open = new Set<Transaction>(); // not over yet
+  #unanswered = 0; // transactions whose answer is yet to be sent, or not to be
+  #gone: AbortController | undefined; // aborted when the POS has closed its side
   #settled: ReturnType<typeof setTimeout> | undefined; // the request is whole if nothing comes until then
   #overdue: ReturnType<typeof setTimeout> | undefined; // the request has taken too long by then
   #arrived = 0; // when its last byte came
-  #waiting = 0; // requests without their answer
+  #answered = false; // an earlier request
   #lastAnswer: Promise<void> = Promise.resolve();
   #ended = false; // the POS sends no more
 
-  constructor(socket: net.Socket, settings: Settings, log: Log) {
+  constructor(socket: net.Socket, number: number, device: Device) {
     this.#socket = socket;
-    this.#settings = settings;
-    this.#log = log;
-    log("debug", () => `connected from ${socket.remoteAddress} port ${socket.remotePort}`);
+    this.#number = number;
+    this.#device = device;
+    this.#address = socket.remoteAddress ?? "";
+    this.#log("debug", () => `connected from ${this.#address} port ${socket.remotePort}`);
     socket.on("data", (chunk: Uint8Array) => this.#read(chunk));
     socket.on("end", () => this.#end());
-    socket.on("error", (error) => log("debug", () => `connection lost: ${error.message}`));
+    socket.on("error", (error) => this.#log("debug", () => `connection lost: ${error.message}`));
     socket.on("close", () => this.#close());
+  }
+
+  #log(level: LogLevel, text: () => string): void {
+    this.#device.log(level, () => `#${this.#number} ${text()}`);
   }
 
   #read(chunk: Uint8Array): void {
@@ -254,13 +820,11 @@ class Connection {
     clearTimeout(this.#settled);
     const { state } = this.#reader;
     if (state !== "whole" && state !== "incomplete") return;
-    this.#overdue ??= setTimeout(
-      () => this.#serve(this.#reader.take()),
-      this.#settings.requestTimeout,
-    );
+    const { settle, requestTimeout } = this.#device.settings;
+    this.#overdue ??= setTimeout(() => this.#serve(this.#reader.take()), requestTimeout);
     if (state === "incomplete") return;
     if (!this.#hasMandatoryTags()) this.#takeAfter(PATIENCE);
-    else if (this.#settings.settle > 0) this.#takeAfter(this.#settings.settle);
+    else if (settle > 0) this.#takeAfter(settle);
     else this.#serve(this.#reader.take());
   }
 
@@ -276,74 +840,121 @@ class Connection {
     );
   }
 
-  /** Answers a request when its answer is due and the earlier ones are out. */
   #serve(received: Received): void {
     clearTimeout(this.#settled);
     clearTimeout(this.#overdue);
     this.#overdue = undefined;
-    const { message, wait, problem } = reply(received, this.#settings);
-    this.#log("info", () => `received: ${told(received.raw, received.message)}`);
-    if (problem) this.#log("warn", () => printable(problem) + hint(received.raw));
-    if (++this.#waiting >= MAX_WAITING) this.#socket.pause();
-    const due = this.#due(wait);
-    const earlier = this.#lastAnswer;
-    this.#lastAnswer = (async () => {
-      await due;
-      await earlier;
-      this.#write(message);
-      if (received.error) this.#hangUp();
-      if (--this.#waiting === 0 && this.#ended) this.#hangUp();
-      if (this.#socket.isPaused()) this.#socket.resume();
-    })();
+    const late = this.#answered && received.fields[0]?.tag !== "CZ";
+    const signal = (): AbortSignal => (this.#gone ??= new AbortController()).signal;
+    const { transaction, plan } = this.#device.take(
+      received,
+      this.#number,
+      this.#address,
+      late,
+      signal,
+    );
+    this.#log("info", () => `received: ${told(transaction.request)}`);
+    if (received.error) this.#log("warn", () => `malformed request, ${transaction.error}`);
+    for (const warning of transaction.warnings) this.#log("warn", () => warning);
+    this.#open.add(transaction);
+    if (++this.#unanswered >= MAX_WAITING) this.#socket.pause();
+    this.#lastAnswer = this.#answer(transaction, plan, this.#arrived, this.#lastAnswer);
   }
 
-  /** Resolves so many seconds after the last byte of the request; never once the connection is closed. */
-  #due(seconds: number): Promise<void> {
-    const left = Math.ceil(seconds * 1000 - (performance.now() - this.#arrived));
-    if (left <= 0) return Promise.resolve();
+  /** Answers a request when its answer is due and the earlier ones are out. */
+  async #answer(
+    transaction: Transaction,
+    plan: Promise<Plan>,
+    arrived: number,
+    earlier: Promise<void>,
+  ): Promise<void> {
+    const { answer, interim, delay, fault } = await plan;
+    if (interim) {
+      await earlier;
+      await this.#send(transaction, interim);
+    }
+    await this.#sleep(arrived + delay * 1000 - performance.now());
+    await earlier;
+    const { then } = await this.#send(transaction, answer, fault);
+    this.#answered = true;
+    this.#unanswered--;
+    if (fault !== "silent") { // which is over when the POS has gone
+      this.#open.delete(transaction);
+      this.#device.close(transaction);
+    }
+    if (then === "reset") this.#socket.resetAndDestroy();
+    else if (then === "close" || transaction.error !== undefined) this.#hangUp();
+    else if (this.#ended && this.#unanswered === 0) this.#hangUp();
+    if (this.#socket.isPaused()) this.#socket.resume();
+  }
+
+  async #send(transaction: Transaction, answer: Message, fault?: Fault): Promise<Transmission> {
+    const sending = transmission(latin1(encode(answer)), fault);
+    const { segments, pause = 0 } = sending;
+    for (const [index, segment] of segments.entries()) {
+      if (index > 0) await this.#sleep(pause);
+      if (this.#socket.writable) this.#socket.write(segment, "latin1");
+    }
+    if (segments.length === 0) this.#log("info", () => `sent nothing: ${fault}`);
+    else {
+      const raw = segments.join("");
+      const sent: Exchanged = { raw, message: fault ? readable(raw) : answer };
+      this.#device.answered(transaction, sent);
+      this.#log("info", () => `sent${fault ? ` (${fault})` : ""}: ${told(sent)}`);
+    }
+    return sending;
+  }
+
+  /** Resolves after so many milliseconds; never once the connection is closed. */
+  #sleep(milliseconds: number): Promise<void> | undefined {
+    if (milliseconds <= 0) return undefined;
     return new Promise((resolve) => {
       const timer = setTimeout(() => {
         this.#timers.delete(timer);
         resolve();
-      }, left);
+      }, Math.ceil(milliseconds));
       this.#timers.add(timer);
     });
   }
 
-  #write(answer: Message): void {
-    if (!this.#socket.writable) return;
-    const bytes = encode(answer);
-    this.#socket.write(bytes);
-    this.#log("info", () => `sent: ${told(latin1(bytes), answer)}`);
-  }
-
-  /** The POS has closed its side: what it sent is all. It still gets its answers. */
+  /** The POS has closed its side: what it sent is all. It may have gone, or wait for its answers as nc does. */
   #end(): void {
     this.#ended = true;
+    this.#gone?.abort();
     const { state } = this.#reader;
     if (state === "whole" || state === "incomplete") this.#serve(this.#reader.take());
-    else if (this.#waiting === 0) this.#hangUp();
+    else if (this.#unanswered === 0) this.#hangUp();
   }
 
   /** Closes the connection once all answers are sent. Not at once: unread bytes would make that a reset. */
   #hangUp(): void {
     this.#socket.end();
-    const timer = setTimeout(() => this.#socket.destroy(), CLOSE_TIMEOUT);
-    this.#timers.add(timer);
+    this.#timers.add(setTimeout(() => this.#socket.destroy(), CLOSE_TIMEOUT));
   }
 
   #close(): void {
     clearTimeout(this.#settled);
     clearTimeout(this.#overdue);
     for (const timer of this.#timers) clearTimeout(timer);
-    const unanswered = this.#waiting > 0 ? `, ${this.#waiting} without an answer` : "";
+    this.#gone?.abort();
+    const unanswered = this.#open.size > 0 ? `, ${this.#open.size} without an answer` : "";
     this.#log("debug", () => `closed${unanswered}`);
+    this.#device.settings.onEvent?.({ event: "closed", connection: this.#number });
+    for (const transaction of this.#open) this.#device.close(transaction);
   }
 }
 
-function told(raw: string, message: Message): string {
+/** A message as a log tells it. */
+function told({ raw, message }: Exchanged): string {
   const fields = describe(message);
-  return printable(raw) + (fields && "\n" + fields);
+  return printable(raw) + (fields && `\n${fields}`);
+}
+
+/** The fields that can be read of what may be no message. */
+function readable(raw: string): Message {
+  const reader = new MessageReader();
+  const [received = reader.take()] = reader.feed(raw);
+  return received.message;
 }
 
 function hint(raw: string): string {
@@ -359,6 +970,15 @@ export interface Terminal extends AsyncDisposable {
   readonly host: string;
   /** The TCP port it listens on. */
   readonly port: number;
+  /** What POS did: the last 1,000 requests and their answers, the newest last. */
+  readonly transactions: readonly Transaction[];
+  /** Queues outcomes for one transaction each, after those that are queued already. */
+  nextOutcome(...outcomes: OutcomeOrText[]): void;
+  /**
+   * Resolves with the next transaction that is over: its answer is sent, or its connection is gone. Call it before the
+   * POS pays. It rejects when the terminal is closed before.
+   */
+  waitForTransaction(): Promise<Transaction>;
   /** Stops it: no more connections, those that are there are closed without waiting for answers. */
   close(): Promise<void>;
 }
@@ -373,39 +993,50 @@ export class ListenError extends Error {
  * Starts a terminal.
  *
  * @throws {OptionError} An option is not as it must be.
+ * @throws {ProtocolError} An outcome sets a tag or a value that cannot be sent.
  * @throws {ListenError} It cannot listen there.
  * @example
  * ```ts
  * import { startTerminal } from "./server.ts";
  *
  * await using terminal = await startTerminal({ port: 0, host: "127.0.0.1" });
+ * terminal.nextOutcome("refused", "success,delay=10");
  * if (terminal.port === 0) throw new Error("not as expected");
  * ```
  */
 export async function startTerminal(options: TerminalOptions = {}): Promise<Terminal> {
-  const set = settings(options);
-  const least = LOG_LEVELS.indexOf(set.logLevel);
-  const log: Log = (level, text) => {
-    if (LOG_LEVELS.indexOf(level) >= least) set.log(level, text());
-  };
+  const device = new Device(settings(options));
   const sockets = new Set<net.Socket>();
   let accepted = 0;
   const server = net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
-    const name = `#${++accepted} `;
     sockets.add(socket);
     socket.on("close", () => sockets.delete(socket));
-    new Connection(socket, set, (level, text) => log(level, () => name + text()));
+    new Connection(socket, ++accepted, device);
   });
-  const { address, port } = await listen(server, set);
-  log("info", () => `listening on ${everywhere(address)} port ${port}, ${mode(set)}`);
+  const { address: host, port } = await listen(server, device.settings);
+  device.log(
+    "info",
+    () => `listening on ${everywhere(host)} port ${port}, ${mode(device.settings)}`,
+  );
+  device.settings.onEvent?.({ event: "listening", host, port });
 
   let closed: Promise<void> | undefined;
   const close = (): Promise<void> =>
     closed ??= new Promise((resolve) => {
       server.close(() => resolve());
       for (const socket of sockets) socket.destroy();
+      device.stop();
     });
-  return { host: address, port, close, [Symbol.asyncDispose]: close };
+  return {
+    host,
+    port,
+    transactions: device.transactions,
+    nextOutcome: (...outcomes) =>
+      void device.next.push(...outcomes.map((outcome) => toOutcome(outcome))),
+    waitForTransaction: () => device.wait(),
+    close,
+    [Symbol.asyncDispose]: close,
+  };
 }
 
 async function listen(server: net.Server, { host, port }: Settings): Promise<net.AddressInfo> {
@@ -434,9 +1065,10 @@ function everywhere(address: string): string {
   return address === "::" || address === "0.0.0.0" ? "every interface," : address;
 }
 
-function mode({ outcome, card, duration }: Settings): string {
-  const result = outcome === "success" ? `success mode (${card})` : `failure mode (${outcome})`;
-  return `${result}, answers after ${duration} s`;
+function mode({ outcome, duration }: Settings): string {
+  if (typeof outcome === "function") return "each outcome decided on when it is asked for";
+  const words = formatOutcome(outcome);
+  return `${outcome.failure ? "failure" : "success"} mode (${words}), answers after ${duration} s`;
 }
 
 // ---------------------------------------------------------------- the command
@@ -447,12 +1079,32 @@ usage: server.ts [options]
 
   -p,  --port PORT               TCP port, 0 for a free one (8888)
        --host HOST               address or name to listen on (every interface)
+
+How a transaction ends, first match wins:
+       --when AMOUNT=OUTCOME     by amount in minor units, or * and its last digits; may be given again
+       --next OUTCOME            for one transaction; may be given again, for those after it
+  -i,  --interactive             a person decides, on this screen
+       --outcome OUTCOME         for all others (success)
+
+OUTCOME is words separated by commas, at most one of each kind:
+  success, abandon, timeout, refused, forbidden, or an AF code such as 07
+  cbcontact, cbcontactless, amexcontact, amexcontactless, conecscontact, conecscontactless, ancv
+  pending                        AE 11 first, the final answer after the delay
+  delay=SECONDS, delay=1..5      instead of --duration; from a range, drawn at random
+  silent, close, reset, truncate, garbage, split, dribble
+  TAG=VALUE                      sets a tag of the answer, TAG= leaves it out; a comma is \\,
+
+Short forms of an outcome:
   -f,  --failure                 every payment fails
   -ft, --failure-type TYPE       how, with -f: abandon, timeout, refused or forbidden (abandon)
+  -pt, --payment-type CARD       the card that pays (cbcontact)
   -d,  --duration SECONDS        from the request to the answer (3)
-  -pt, --payment-type TYPE       cbcontact, cbcontactless, amexcontact or amexcontactless (cbcontact)
+
   -sc, --seller-contract NUMBER  the merchant contract number, CG (424242)
+       --exclusive               one transaction at a time: answer others AF 07 at once
+       --strict                  answer requests that deviate from the protocol AF 09
        --settle MS               pause after which whole fields are a request (20)
+       --json                    print what happens on stdout, one JSON object a line
   -l,  --log-level LEVEL         debug, info, warn or error (info)
   -h,  --help                    this text
 `;
@@ -471,43 +1123,146 @@ function readArguments(args: string[]): TerminalOptions | undefined {
     options: {
       "port": { type: "string", short: "p", default: "8888" },
       "host": { type: "string" },
+      "when": { type: "string", multiple: true, default: [] },
+      "next": { type: "string", multiple: true, default: [] },
+      "interactive": { type: "boolean", short: "i", default: false },
+      "outcome": { type: "string" },
       "failure": { type: "boolean", short: "f", default: false },
       "failure-type": { type: "string" },
+      "payment-type": { type: "string" },
       "duration": { type: "string", short: "d", default: "3" },
-      "payment-type": { type: "string", default: "cbcontact" },
       "seller-contract": { type: "string", default: "424242" },
+      "exclusive": { type: "boolean", default: false },
+      "strict": { type: "boolean", default: false },
       "settle": { type: "string", default: "20" },
+      "json": { type: "boolean", default: false },
       "log-level": { type: "string", short: "l", default: "info" },
       "help": { type: "boolean", short: "h", default: false },
     },
   });
   if (values.help) return undefined;
-  const [, ...failures] = OUTCOMES;
-  const failure = oneOf("failure-type", failures, values["failure-type"] ?? "abandon");
-  const level = oneOf("log-level", LOG_LEVELS, values["log-level"]);
-  const options: TerminalOptions = {
-    port: parseNumber("port", values.port),
-    outcome: values.failure ? failure : "success",
-    card: oneOf("payment-type", CARD_NAMES, values["payment-type"]),
-    duration: parseNumber("duration", values.duration),
-    sellerContract: values["seller-contract"],
-    settle: parseNumber("settle", values.settle),
-    logLevel: level,
-    log: logToStderr,
-  };
-  if (values.host !== undefined) options.host = values.host;
-  if (values["failure-type"] !== undefined && !values.failure && level !== "error") {
+  const { failure, "failure-type": failureType, "payment-type": card } = values;
+  if (
+    values.outcome !== undefined && (failure || failureType !== undefined || card !== undefined)
+  ) {
+    throw new OptionError(
+      "outcome",
+      "either this or --failure, --failure-type and --payment-type",
+      values.outcome,
+    );
+  }
+  const [success, ...failures] = ENDINGS.keys();
+  const ending = oneOf("failure-type", failures, failureType ?? "abandon");
+  const words = [
+    failure ? ending : success,
+    card === undefined ? [] : oneOf("payment-type", CARD_NAMES, card),
+  ];
+  const outcome = parseOutcome(values.outcome ?? words.flat().join(","));
+  const logLevel = oneOf("log-level", LOG_LEVELS, values["log-level"]);
+  if (failureType !== undefined && !failure && logLevel !== "error") {
     logToStderr("warn", "--failure-type is ignored without --failure");
   }
-  return options;
+  return {
+    port: parseNumber("port", values.port),
+    ...(values.host !== undefined && { host: values.host }),
+    when: Object.fromEntries(values.when.map(readWhen)),
+    next: values.next,
+    outcome: values.interactive ? askPerson(outcome) : outcome,
+    duration: parseNumber("duration", values.duration),
+    sellerContract: values["seller-contract"],
+    exclusive: values.exclusive,
+    strict: values.strict,
+    settle: parseNumber("settle", values.settle),
+    logLevel,
+    log: logToStderr,
+    ...(values.json &&
+      { onEvent: (event) => void process.stdout.write(`${JSON.stringify(event)}\n`) }),
+  };
 }
+
+function readWhen(text: string): [amount: string, outcome: string] {
+  const at = text.indexOf("=");
+  if (at < 0) throw new OptionError("when", "AMOUNT=OUTCOME", text);
+  return [text.slice(0, at), text.slice(at + 1)];
+}
+
+/** What is on the screen below the log, where a person decides. */
+let question = "";
 
 function logToStderr(level: LogLevel, text: string): void {
   const now = new Date();
   const time = `${now.toTimeString().slice(0, 8)}.${
     String(now.getMilliseconds()).padStart(3, "0")
   }`;
-  process.stderr.write(`${time} ${level.padEnd(5)} ${text}\n`);
+  showQuestion(question, `${time} ${level.padEnd(5)} ${text}\n`);
+}
+
+/** Replaces what is on the screen below the log, after a line of the log if there is one. */
+function showQuestion(text: string, line = ""): void {
+  const lines = question.split("\n").length - 1;
+  const erase = lines > 0 ? `\x1b[${lines}A\x1b[J` : "";
+  question = text;
+  process.stderr.write(erase + line + text);
+}
+
+/** The keys by which a person decides, what they are called, and the words of the outcome. */
+const KEYS: ReadonlyMap<string, [key: string, words: string]> = new Map([
+  ["\r", ["Enter", "success"]],
+  ["a", ["a", "abandon"]],
+  ["r", ["r", "refused"]],
+  ["f", ["f", "forbidden"]],
+  ["t", ["t", "timeout"]],
+  ["s", ["s", "silent"]],
+]);
+
+/** Has a person at this screen decide on each transaction, one after the other. */
+function askPerson(base: Outcome): Decide {
+  const { stdin } = process;
+  if (!stdin.isTTY) throw new OptionError("interactive", "a terminal screen to ask on", undefined);
+  stdin.setRawMode(true);
+  stdin.setEncoding("utf8");
+  stdin.on("data", (keys: string) => keys.includes("\x03") && process.emit("SIGINT")); // Ctrl-C, in raw mode
+  let turn: Promise<string> = Promise.resolve("");
+  return async (request, _number, signal) => {
+    if (request["CD"] === "I" || request["BA"] === "1") return base;
+    turn = turn.then(() => ask(request, signal));
+    const { failure: _, ...others } = base;
+    return { delay: 0, ...others, ...parseOutcome(await turn) };
+  };
+}
+
+/** Shows a request as the screen of a terminal would, until a key is pressed or the POS has gone. */
+function ask(request: Message, signal: AbortSignal): Promise<string> {
+  const { stdin } = process;
+  const amount = request["CB"] === undefined ? "" : amountText(request);
+  const action = ACTIONS.get(request["CD"] ?? "")?.french.toUpperCase() ?? "";
+  const keys = [...KEYS.values()].map(([key, words]) => `${key}: ${words}`).join("   ");
+  const rule = "-".repeat(34);
+  const screen = [
+    rule,
+    `| ${action.padEnd(14)}${amount.padStart(16)} |`,
+    `| POS ${(request["CA"] ?? "").padEnd(26)} |`,
+  ];
+  return new Promise((resolve) => {
+    const decide = (words: string): void => {
+      stdin.off("data", onKeys);
+      signal.removeEventListener("abort", onGone);
+      showQuestion("");
+      resolve(words);
+    };
+    const onKeys = (keys: string): void => {
+      const [, words] = KEYS.get(keys.toLowerCase().replace("\n", "\r")) ?? [];
+      if (words) decide(words);
+    };
+    const onGone = (): void => {
+      logToStderr("warn", `the POS has gone, ${action} ${amount} is off the screen`);
+      decide("abandon");
+    };
+    if (signal.aborted) return onGone();
+    showQuestion(`${[...screen, rule].map(printable).join("\n")}\n${keys}\n`);
+    stdin.on("data", onKeys);
+    signal.addEventListener("abort", onGone);
+  });
 }
 
 /** The command: exit status 0 when stopped by a signal, 1 when it cannot listen, 2 for wrong arguments. */
