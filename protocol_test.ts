@@ -793,23 +793,24 @@ test("startTerminal() refuses options that are not as they must be, and says whe
 
 test("parseOutcome() reads words in any order and case", () => {
   const cases: [text: string, expected: Outcome, formatted?: string][] = [
-    ["success", {}],
+    ["success", { failure: "" }],
     ["refused", { failure: "04" }],
     ["07", { failure: "07" }],
     ["04", { failure: "04" }, "refused"],
     ["Abandon, CB=", { failure: "11", tags: { CB: "" } }, "abandon,CB="],
-    ["success,CB=500", { tags: { CB: "500" } }],
-    ["success,CZ=0301,CJ=330538600404", { tags: { CZ: "0301", CJ: "330538600404" } }],
+    ["success,CB=500", { failure: "", tags: { CB: "500" } }],
+    ["success,CZ=0301,CJ=330538600404", { failure: "", tags: { CZ: "0301", CJ: "330538600404" } }],
     ["delay=5,pending", { pending: true, delay: 5 }, "success,pending,delay=5"],
     ["delay=0.5..2.5", { delay: [0.5, 2.5] }, "success,delay=0.5..2.5"],
+    ["hangup", { hangup: true }, "success,hangup"],
     ["split,ancv", { fault: "split", card: "ancv" }, "success,ancv,split"],
-    ["success,CF=a\\,b=c\\,", { tags: { CF: "a,b=c," } }],
+    ["success,CF=a\\,b=c\\,", { failure: "", tags: { CF: "a,b=c," } }],
   ];
   for (const [words, expected, formatted = words] of cases) {
     const outcome = parseOutcome(words);
     assert.deepEqual(outcome, expected);
     assert.equal(formatOutcome(outcome), formatted);
-    assert.deepEqual(parseOutcome(formatted), outcome);
+    assert.equal(formatOutcome(parseOutcome(formatted)), formatted);
   }
 });
 
@@ -817,7 +818,7 @@ test("parseOutcome() names the words that there are, and what stands twice", () 
   const cases: [text: string, expected: RegExp][] = [
     [
       "refuse",
-      /^OptionError: outcome: expected words from success, .*, dribble, TAG=VALUE, got "refuse"$/,
+      /^OptionError: outcome: expected words from success, .*, dribble, hangup, TAG=VALUE, got "refuse"$/,
     ],
     ["", /got ""$/],
     ["success,,silent", /got ""$/],
@@ -827,10 +828,10 @@ test("parseOutcome() names the words that there are, and what stands twice", () 
     ["delay=100000", /expected a number from 0 to 86400/],
     ["7", /got "7"$/],
     ["cb=500", /got "cb=500"$/],
-    ["success,refused", /expected at most one ending, got "success,refused"$/],
-    ["cbcontact,ancv", /expected at most one card/],
-    ["split,silent", /expected at most one fault/],
-    ["delay=1,delay=2", /expected at most one delay/],
+    ["success,refused", /expected at most one word of each kind, got "success,refused"$/],
+    ["cbcontact,ancv", /at most one word of each kind/],
+    ["split,silent", /at most one word of each kind/],
+    ["delay=1,delay=2", /at most one word of each kind/],
     ["CF=€", /tag CF: expected characters of Latin-1/],
   ];
   for (const [words, expected] of cases) assert.throws(() => parseOutcome(words), expected);
@@ -921,6 +922,11 @@ test("fault dribble: the answer comes byte by byte", async () => {
   assert.equal(seen.peer.text, `${DEBIT}AE00201AF00204`);
 });
 
+test("hangup: the connection ends after the answer", async () => {
+  await using seen = await watch("refused,hangup,split");
+  assert.deepEqual([await seen.peer.closed, seen.peer.text], ["ended", `${DEBIT}AE00201AF00204`]);
+});
+
 test("pending: AE 11 at once, the final answer after the delay on the same connection", async () => {
   await using seen = await watch("refused,pending,delay=0.2");
   const started = performance.now();
@@ -995,7 +1001,7 @@ test("a function that decides is told when the POS goes away", async () => {
   while (terminal.transactions.length === 0) await sleep(5);
   peer.socket.destroy();
   await gone.promise;
-  assert.deepEqual((await over).outcome, {});
+  assert.deepEqual((await over).outcome, { failure: "" });
 });
 
 test("exclusive: while a transaction is under way, others are answered AF 07 at once", async () => {
@@ -1477,6 +1483,89 @@ test(
   },
 );
 
+// ---------------------------------------------------------------- the fake terminals that people wrote
+
+test("as the reference server: success, four failures, a delay, cheque, immediate answer", async () => {
+  await using terminal = await terminalWith({ duration: 0.1 });
+  for (
+    const [failure, code] of [["abandon", "11"], ["timeout", "08"], ["refused", "04"], [
+      "forbidden",
+      "05",
+    ]]
+  ) {
+    terminal.nextOutcome(failure!);
+    assert.equal((await payAt(terminal.port)).failure?.code, code);
+  }
+  const { status, milliseconds } = await payAt(terminal.port);
+  assert.deepEqual([status, milliseconds >= 99], ["approved", true]);
+  assert.equal((await payAt(terminal.port, { check: true })).answer["CC"], "00C");
+  assert.equal((await payAt(terminal.port, { immediate: true })).status, "accepted");
+});
+
+test("as its fork with a web page: outcome and delay changed while it runs, what happens seen", async () => {
+  let outcome = "success";
+  const events: string[] = [];
+  const onEvent = ({ event }: TerminalEvent) => void events.push(event);
+  await using terminal = await terminalWith({ outcome: () => outcome, onEvent });
+  assert.equal((await payAt(terminal.port)).status, "approved");
+  outcome = "forbidden,delay=0.1";
+  assert.equal((await payAt(terminal.port)).failure?.code, "05");
+  assert.deepEqual(events.filter((event) => event !== "closed"), [
+    "listening",
+    "request",
+    "answer",
+    "request",
+    "answer",
+  ]);
+});
+
+test("as the Odoo module's: whatever an answer can do to a POS, and what the POS sent", async () => {
+  await using terminal = await terminalWith();
+  const statuses: [outcome: string, status: string][] = [
+    ["success", "approved"],
+    ["refused", "declined"],
+    ["success,split", "approved"],
+    ["success,dribble", "approved"],
+    ["success,delay=0.1", "approved"],
+    ["success,CB=000000011245", "approved"],
+    ["success,hangup", "approved"],
+    ["06", "declined"],
+    ["success,CE=840", "invalid"],
+    ["garbage", "invalid"],
+    ["silent", "unanswered"],
+  ];
+  for (const [outcome, expected] of statuses) {
+    terminal.nextOutcome(outcome);
+    const result = payAt(terminal.port, { timeout: outcome === "silent" ? 0.3 : 20 });
+    const { status } = await result.catch((error) => error);
+    assert.equal(status, expected, outcome);
+    assert.deepEqual(terminal.transactions.at(-1)?.request.message, DEBIT_MESSAGE);
+  }
+});
+
+test("as the shop bridge's: amounts choose the outcome, delays and log are the test's", async () => {
+  const log: string[] = [];
+  await using terminal = await terminalWith({
+    when: { "*01": "11", "*02": "silent", "*03": "pending,delay=0.1" },
+    log: (_level, text) => log.push(text),
+  });
+  assert.equal((await payAt(terminal.port, { amount: "10.01" })).failure?.code, "11");
+  await assert.rejects(payAt(terminal.port, { amount: "10.02", timeout: 0.3 }), UnansweredError);
+  assert.equal((await payAt(terminal.port, { amount: "10.03" })).status, "approved");
+  assert.equal((await payAt(terminal.port, { amount: "10.04" })).status, "approved");
+  assert.ok(log.some((text) => /received: .*1003/.test(text)));
+});
+
+test("as the salon bridge's: success, failure or one of them at random, after a delay", async () => {
+  let count = 0;
+  await using terminal = await terminalWith({
+    outcome: () => count++ % 2 ? "refused" : "success",
+    duration: 0.05,
+  });
+  const statuses = [(await payAt(terminal.port)).status, (await payAt(terminal.port)).status];
+  assert.deepEqual(statuses, ["approved", "declined"]);
+});
+
 // ---------------------------------------------------------------- the commands
 
 /** The terminal as a command on a free port, once it listens. */
@@ -1600,7 +1689,7 @@ test("wrong arguments: one line that says what was expected, exit status 2", asy
       ["--outcome", "refuse"],
       /^--outcome: expected words from success, .* got "refuse"/,
     ],
-    ["server.ts", ["--next", "success,refused"], /^--next: expected at most one ending/],
+    ["server.ts", ["--next", "success,refused"], /^--next: expected at most one word of each kind/],
     ["server.ts", ["--when", "refused"], /^--when: expected AMOUNT=OUTCOME, got "refused"/],
     ["server.ts", ["--when", "1.5=refused"], /^--when: expected an amount as in CB/],
     ["server.ts", ["--outcome", "refused", "-f"], /^--outcome: expected either this or --failure/],

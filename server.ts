@@ -50,9 +50,9 @@ import {
 
 // ---------------------------------------------------------------- outcomes
 
-/** AF for each word that ends a transaction; success has none. (1) */
-const ENDINGS: ReadonlyMap<string, string | undefined> = new Map([
-  ["success", undefined],
+/** AF for each word that ends a transaction, "" for success. (1) */
+const ENDINGS: ReadonlyMap<string, string> = new Map([
+  ["success", ""],
   ["abandon", "11"],
   ["timeout", "08"],
   ["refused", "04"],
@@ -117,7 +117,7 @@ export type Fault = typeof FAULTS[number];
 
 /** How a transaction ends. Everything has a default: it is approved, with a contact CB card. */
 export interface Outcome {
-  /** AF, two digits, if it fails. */
+  /** AF, two digits, if it fails; "" for success. Default: success. */
   failure?: string;
   /** The card that pays. Default: cbcontact. */
   card?: Card;
@@ -127,17 +127,19 @@ export interface Outcome {
   delay?: number | readonly [min: number, max: number];
   /** What goes wrong with the answer. */
   fault?: Fault;
+  /** Closes the connection after the answer, as some terminals do (4), instead of keeping it open. */
+  hangup?: boolean;
   /** Tags of the answer to set; "" leaves one out. */
   tags?: Message;
 }
 
 const OUTCOME_WORDS =
   `${[...ENDINGS.keys()].join(", ")}, an AF code such as 07, ${CARD_NAMES.join(", ")}, ` +
-  `pending, delay=SECONDS, delay=FROM..TO, ${FAULTS.join(", ")}, TAG=VALUE`;
+  `pending, delay=SECONDS, delay=FROM..TO, ${FAULTS.join(", ")}, hangup, TAG=VALUE`;
 
 /**
  * Reads an outcome from words separated by commas, at most one of each kind: how it ends (success, abandon, timeout,
- * refused, forbidden, or two digits of AF), which card, pending, delay=SECONDS or delay=FROM..TO, a fault, and any number of
+ * refused, forbidden, or two digits of AF), which card, pending, delay=SECONDS or delay=FROM..TO, a fault, hangup, and any number of
  * TAG=VALUE (TAG= leaves it out; a comma in a value is written `\,`).
  *
  * @throws {OptionError} A word is none of these, or the second of its kind.
@@ -151,44 +153,41 @@ const OUTCOME_WORDS =
  */
 export function parseOutcome(text: string, option = "outcome"): Outcome {
   const outcome: Outcome = {};
-  const seen = new Set<string>();
-  const once = (kind: string): void => {
-    if (seen.has(kind)) throw new OptionError(option, `at most one ${kind}`, text);
-    seen.add(kind);
-  };
-  for (const part of text.split(/(?<!\\),/)) {
-    const word = part.trim().toLowerCase();
-    const [, tag, value = ""] = /^\s*([A-Z]{2})=(.*)$/s.exec(part) ?? [];
-    const [, from, to] = /^delay=(\d+(?:\.\d+)?)(?:\.\.(\d+(?:\.\d+)?))?$/.exec(word) ?? [];
-    const fault = FAULTS.find((fault) => fault === word);
-    const card = CARD_NAMES.find((card) => card === word);
+  for (const word of text.split(/(?<!\\),/)) {
+    const [, tag, value = ""] = /^\s*([A-Z]{2})=(.*)$/s.exec(word) ?? [];
     if (tag !== undefined) {
       outcome.tags = { ...outcome.tags, [tag]: value.replaceAll("\\,", ",") };
-    } else if (ENDINGS.has(word) || /^\d\d$/.test(word)) {
-      once("ending");
-      const failure = ENDINGS.has(word) ? ENDINGS.get(word) : word;
-      if (failure) outcome.failure = failure;
-    } else if (card) {
-      once("card");
-      outcome.card = card;
-    } else if (word === "pending") {
-      once("pending");
-      outcome.pending = true;
-    } else if (from !== undefined) {
-      once("delay");
-      outcome.delay = to === undefined ? Number(from) : [Number(from), Number(to)];
-    } else if (fault) {
-      once("fault");
-      outcome.fault = fault;
-    } else throw new OptionError(option, `words from ${OUTCOME_WORDS}`, part.trim());
+      continue;
+    }
+    const part = parseWord(word.trim().toLowerCase());
+    if (!part) throw new OptionError(option, `words from ${OUTCOME_WORDS}`, word.trim());
+    if (Object.keys(part).some((kind) => kind in outcome)) {
+      throw new OptionError(option, "at most one word of each kind", text);
+    }
+    Object.assign(outcome, part);
   }
   return checkOutcome(outcome, option);
 }
 
+/** What a word other than TAG=VALUE says of an outcome. */
+function parseWord(word: string): Outcome | undefined {
+  const failure = /^\d\d$/.test(word) ? word : ENDINGS.get(word);
+  if (failure !== undefined) return { failure };
+  const card = CARD_NAMES.find((card) => card === word);
+  if (card) return { card };
+  const fault = FAULTS.find((fault) => fault === word);
+  if (fault) return { fault };
+  if (word === "pending") return { pending: true };
+  if (word === "hangup") return { hangup: true };
+  const [, from, to] = /^delay=(\d+(?:\.\d+)?)(?:\.\.(\d+(?:\.\d+)?))?$/.exec(word) ?? [];
+  if (from === undefined) return undefined;
+  return { delay: to === undefined ? Number(from) : [Number(from), Number(to)] };
+}
+
 /** Holds an outcome against what it may be. */
 function checkOutcome(outcome: Outcome, option: string): Outcome {
-  const { failure, card = "cbcontact", delay = 0, fault, tags = {} } = outcome;
-  if (failure !== undefined && !/^\d\d$/.test(failure)) {
+  const { failure = "", card = "cbcontact", delay = 0, fault, tags = {} } = outcome;
+  if (!/^(\d\d)?$/.test(failure)) {
     throw new OptionError(option, "an AF code of two digits", failure);
   }
   oneOf(option, CARD_NAMES, card);
@@ -201,20 +200,17 @@ function checkOutcome(outcome: Outcome, option: string): Outcome {
 }
 
 /** An outcome in the words of {@linkcode parseOutcome}. */
-export function formatOutcome(
-  { failure, card, pending, delay, fault, tags = {} }: Outcome,
-): string {
+export function formatOutcome(outcome: Outcome): string {
+  const { failure = "", card, pending, delay, fault, hangup, tags = {} } = outcome;
   const ending = [...ENDINGS].find(([, code]) => code === failure)?.[0] ?? failure;
-  const seconds = typeof delay === "number" ? delay : delay?.join("..");
-  const set = Object.entries(tags).map(([tag, value]) => `${tag}=${value.replaceAll(",", "\\,")}`);
-  const words = [
-    ending,
-    card,
-    pending && "pending",
-    delay !== undefined && `delay=${seconds}`,
-    fault,
-    ...set,
-  ];
+  const words = [ending, card, pending && "pending"];
+  if (delay !== undefined) {
+    words.push(`delay=${typeof delay === "number" ? delay : delay.join("..")}`);
+  }
+  words.push(fault, hangup && "hangup");
+  for (const [tag, value] of Object.entries(tags)) {
+    words.push(`${tag}=${value.replaceAll(",", "\\,")}`);
+  }
   return words.filter((word) => word).join(",");
 }
 
@@ -505,7 +501,6 @@ interface Plan {
   interim?: Message;
   /** Seconds from the last byte of the request. */
   delay: number;
-  fault?: Fault | undefined;
 }
 
 /** The answer to a request that is not served. */
@@ -644,17 +639,16 @@ class Device {
       );
       return refused(request, "07"); // not completed (our choice)
     }
-    const { fault, tags, pending, delay = this.settings.duration } = outcome;
+    const { tags, pending, delay = this.settings.duration } = outcome;
     if (request["CD"] === "I") {
       const { CB: _amount, CE: _currency, ...others } = given(request);
-      return { answer: withTags({ ...others, AE: "10" }, tags), delay: 0, fault };
+      return { answer: withTags({ ...others, AE: "10" }, tags), delay: 0 };
     }
     const taken = { ...given(request), AE: "11" };
-    if (request["BA"] === "1") return { answer: withTags(taken, tags), delay: 0, fault };
+    if (request["BA"] === "1") return { answer: withTags(taken, tags), delay: 0 };
     return {
       answer: this.#result(request, outcome),
       delay: typeof delay === "number" ? delay : delay[0] + Math.random() * (delay[1] - delay[0]),
-      fault,
       ...(pending && { interim: taken }),
     };
   }
@@ -868,41 +862,48 @@ class Connection {
     arrived: number,
     earlier: Promise<void>,
   ): Promise<void> {
-    const { answer, interim, delay, fault } = await plan;
+    const { answer, interim, delay } = await plan;
+    const outcome = transaction.outcome ?? {};
     if (interim) {
       await earlier;
-      await this.#send(transaction, interim);
+      await this.#send(transaction, interim, {});
     }
     await this.#sleep(arrived + delay * 1000 - performance.now());
     await earlier;
-    const { then } = await this.#send(transaction, answer, fault);
+    const then = await this.#send(transaction, answer, outcome);
     this.#answered = true;
     this.#unanswered--;
-    if (fault !== "silent") { // which is over when the POS has gone
+    if (outcome.fault !== "silent") { // which is over when the POS has gone
       this.#open.delete(transaction);
       this.#device.close(transaction);
     }
     if (then === "reset") this.#socket.resetAndDestroy();
-    else if (then === "close" || transaction.error !== undefined) this.#hangUp();
-    else if (this.#ended && this.#unanswered === 0) this.#hangUp();
+    else if (
+      then === "close" || outcome.hangup || transaction.error !== undefined ||
+      (this.#ended && this.#unanswered === 0)
+    ) this.#hangUp();
     if (this.#socket.isPaused()) this.#socket.resume();
   }
 
-  async #send(transaction: Transaction, answer: Message, fault?: Fault): Promise<Transmission> {
-    const sending = transmission(latin1(encode(answer)), fault);
-    const { segments, pause = 0 } = sending;
+  /** Sends an answer as an outcome has it, and tells what is to become of the connection then. */
+  async #send(
+    transaction: Transaction,
+    answer: Message,
+    outcome: Outcome,
+  ): Promise<Transmission["then"]> {
+    const { segments, pause = 0, then } = transmission(latin1(encode(answer)), outcome.fault);
     for (const [index, segment] of segments.entries()) {
       if (index > 0) await this.#sleep(pause);
       if (this.#socket.writable) this.#socket.write(segment, "latin1");
     }
-    if (segments.length === 0) this.#log("info", () => `sent nothing: ${fault}`);
-    else {
+    const { fault } = outcome;
+    if (segments.length > 0) {
       const raw = segments.join("");
       const sent: Exchanged = { raw, message: fault ? readable(raw) : answer };
       this.#device.answered(transaction, sent);
       this.#log("info", () => `sent${fault ? ` (${fault})` : ""}: ${told(sent)}`);
-    }
-    return sending;
+    } else this.#log("info", () => `sent nothing (${fault})`);
+    return then;
   }
 
   /** Resolves after so many milliseconds; never once the connection is closed. */
@@ -1092,6 +1093,7 @@ OUTCOME is words separated by commas, at most one of each kind:
   pending                        AE 11 first, the final answer after the delay
   delay=SECONDS, delay=1..5      instead of --duration; from a range, drawn at random
   silent, close, reset, truncate, garbage, split, dribble
+  hangup                         closes the connection after the answer
   TAG=VALUE                      sets a tag of the answer, TAG= leaves it out; a comma is \\,
 
 Short forms of an outcome:
@@ -1226,8 +1228,7 @@ function askPerson(base: Outcome): Decide {
   return async (request, _number, signal) => {
     if (request["CD"] === "I" || request["BA"] === "1") return base;
     turn = turn.then(() => ask(request, signal));
-    const { failure: _, ...others } = base;
-    return { delay: 0, ...others, ...parseOutcome(await turn) };
+    return { delay: 0, ...base, ...parseOutcome(await turn) };
   };
 }
 
