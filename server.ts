@@ -35,6 +35,7 @@ import {
   inRange,
   latin1,
   mandatoryTags,
+  MAX_MESSAGE,
   type Message,
   MessageReader,
   oneOf,
@@ -276,6 +277,23 @@ export interface TerminalOptions {
    * connection closed. Default: 10,000 (our choice: POS send it in one write).
    */
   requestTimeout?: number;
+  /**
+   * Milliseconds that a connection may stay without any request before it is closed. Default: 600,000 (our choice: a POS
+   * that connects when it starts may wait for its first customer, one that has crashed should not stay for the day).
+   */
+  idleTimeout?: number;
+  /** Bytes that a request may have; a longer one is malformed. Default: {@linkcode MAX_MESSAGE}. */
+  maxRequest?: number;
+  /**
+   * Bytes of answers that a POS may leave unread before its connection is dropped. Default: 1 MiB (our choice: more than
+   * a thousand of the longest answers with a receipt, which no POS asks for without reading one).
+   */
+  maxUnread?: number;
+  /**
+   * Connections at once; further ones are closed. Default: 10,000 (our choice: more than any chain of shops has tills on
+   * one terminal, few enough for the memory of a small machine).
+   */
+  maxConnections?: number;
   /** Receives the log, by default nobody. */
   log?: (level: LogLevel, text: string) => void;
   /** The least level that is given to `log`. Default: info. */
@@ -314,8 +332,13 @@ export interface Exchanged {
 const MAX_DURATION = 86_400;
 /** Milliseconds that whole fields without all mandatory tags wait for the rest (our choice). */
 const PATIENCE = 300;
-/** Most milliseconds that a request can be waited for (our choice: an hour). */
-const MAX_REQUEST_TIMEOUT = 3_600_000;
+/** Most milliseconds that something can be waited for (our choice: a day, as for an answer). */
+const MAX_TIMEOUT = 86_400_000;
+/** Most bytes or connections that a bound can be set to (our choice: far beyond what fits into memory). */
+const MAX_BOUND = 2 ** 40;
+/** Connections that the system keeps until they are accepted: with 511, the default, tills that connect at the same
+ * moment wait a second for their second SYN. */
+const BACKLOG = 4_096;
 /** Milliseconds that a peer has to close its side after this one closed the connection (our choice). */
 const CLOSE_TIMEOUT = 1_000;
 /** Requests of one connection that may wait for an answer before no more are read (our choice: POS send one). */
@@ -353,13 +376,12 @@ function settings(options: TerminalOptions): Settings {
     exclusive: options.exclusive ?? false,
     strict: options.strict ?? false,
     sellerContract: contract,
-    settle: inRange("settle", options.settle ?? 20, 0, MAX_REQUEST_TIMEOUT),
-    requestTimeout: inRange(
-      "requestTimeout",
-      options.requestTimeout ?? 10_000,
-      1,
-      MAX_REQUEST_TIMEOUT,
-    ),
+    settle: inRange("settle", options.settle ?? 20, 0, MAX_TIMEOUT),
+    requestTimeout: inRange("requestTimeout", options.requestTimeout ?? 10_000, 1, MAX_TIMEOUT),
+    idleTimeout: inRange("idleTimeout", options.idleTimeout ?? 600_000, 1, MAX_TIMEOUT),
+    maxRequest: inRange("maxRequest", options.maxRequest ?? MAX_MESSAGE, 1, MAX_BOUND),
+    maxUnread: inRange("maxUnread", options.maxUnread ?? 2 ** 20, 0, MAX_BOUND),
+    maxConnections: inRange("maxConnections", options.maxConnections ?? 10_000, 1, MAX_BOUND),
     log: options.log ?? (() => {}),
     logLevel: oneOf("logLevel", LOG_LEVELS, options.logLevel ?? "info"),
     onEvent: options.onEvent,
@@ -780,11 +802,12 @@ class Connection {
   readonly #number: number;
   readonly #device: Device;
   readonly #address: string;
-  readonly #reader = new MessageReader();
+  readonly #reader: MessageReader;
   readonly #timers = new Set<ReturnType<typeof setTimeout>>(); // of answers that are not due yet
   readonly #open = new Set<Transaction>(); // not over yet
   #unanswered = 0; // transactions whose answer is yet to be sent, or not to be
   #gone: AbortController | undefined; // aborted when the POS has closed its side
+  #idle: ReturnType<typeof setTimeout> | undefined; // no request has come by then
   #settled: ReturnType<typeof setTimeout> | undefined; // the request is whole if nothing comes until then
   #overdue: ReturnType<typeof setTimeout> | undefined; // the request has taken too long by then
   #arrived = 0; // when its last byte came
@@ -797,6 +820,8 @@ class Connection {
     this.#number = number;
     this.#device = device;
     this.#address = socket.remoteAddress ?? "";
+    this.#reader = new MessageReader(device.settings.maxRequest);
+    this.#idle = setTimeout(() => this.#drop("no request has come"), device.settings.idleTimeout);
     this.#log("debug", () => `connected from ${this.#address} port ${socket.remotePort}`);
     socket.on("data", (chunk: Uint8Array) => this.#read(chunk));
     socket.on("end", () => this.#end());
@@ -835,6 +860,7 @@ class Connection {
   }
 
   #serve(received: Received): void {
+    clearTimeout(this.#idle);
     clearTimeout(this.#settled);
     clearTimeout(this.#overdue);
     this.#overdue = undefined;
@@ -894,7 +920,12 @@ class Connection {
     const { segments, pause = 0, then } = transmission(latin1(encode(answer)), outcome.fault);
     for (const [index, segment] of segments.entries()) {
       if (index > 0) await this.#sleep(pause);
-      if (this.#socket.writable) this.#socket.write(segment, "latin1");
+      if (!this.#socket.writable) return;
+      this.#socket.write(segment, "latin1");
+    }
+    const unread = this.#socket.writableLength;
+    if (unread > this.#device.settings.maxUnread) {
+      this.#drop(`${unread} bytes of answers are not read`);
     }
     const { fault } = outcome;
     if (segments.length > 0) {
@@ -933,7 +964,13 @@ class Connection {
     this.#timers.add(setTimeout(() => this.#socket.destroy(), CLOSE_TIMEOUT));
   }
 
+  #drop(why: string): void {
+    this.#log("warn", () => `dropped: ${why}`);
+    this.#socket.destroy();
+  }
+
   #close(): void {
+    clearTimeout(this.#idle);
     clearTimeout(this.#settled);
     clearTimeout(this.#overdue);
     for (const timer of this.#timers) clearTimeout(timer);
@@ -1010,9 +1047,15 @@ export async function startTerminal(options: TerminalOptions = {}): Promise<Term
   const sockets = new Set<net.Socket>();
   let accepted = 0;
   const server = net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+    const number = ++accepted;
+    if (sockets.size >= device.settings.maxConnections) {
+      device.log("warn", () => `#${number} closed: ${sockets.size} connections are open already`);
+      socket.on("error", () => {}).destroy();
+      return;
+    }
     sockets.add(socket);
     socket.on("close", () => sockets.delete(socket));
-    new Connection(socket, ++accepted, device);
+    new Connection(socket, number, device);
   });
   const { address: host, port } = await listen(server, device.settings);
   device.log(
@@ -1043,7 +1086,7 @@ export async function startTerminal(options: TerminalOptions = {}): Promise<Term
 async function listen(server: net.Server, { host, port }: Settings): Promise<net.AddressInfo> {
   try {
     // Without a host the system's every-interface address is taken, IPv6 and IPv4 where it has both.
-    server.listen(host ? { port, host } : { port });
+    server.listen(host ? { port, host, backlog: BACKLOG } : { port, backlog: BACKLOG });
     await once(server, "listening");
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException;
