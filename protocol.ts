@@ -262,32 +262,40 @@ const HEAD = 5; // bytes of a tag and a length
  * ```
  */
 export function encode(message: Message): Uint8Array {
-  let text = "CZ" in message ? encodeField("CZ", message["CZ"]) : "";
-  for (const tag of Object.keys(message)) if (tag !== "CZ") text += encodeField(tag, message[tag]);
+  const text = encodeText(message);
   const bytes = new Uint8Array(text.length);
   for (let at = 0; at < text.length; at++) bytes[at] = text.charCodeAt(at);
   return bytes;
 }
 
+/**
+ * The same as Latin-1 text, as a log shows it and `socket.write(text, "latin1")` sends it.
+ *
+ * @throws {ProtocolError} As {@linkcode encode}.
+ */
+export function encodeText(message: Message): string {
+  let text = message["CZ"] === undefined ? "" : encodeField("CZ", message["CZ"]);
+  for (const tag in message) if (tag !== "CZ") text += encodeField(tag, message[tag]);
+  return text;
+}
+
+const TAG = /^[A-Z]{2}$/;
+const NOT_LATIN1 = /[^\x00-\xff]/;
+
 /** One field as Latin-1 text. */
 function encodeField(tag: string, value: unknown): string {
-  if (!/^[A-Z]{2}$/.test(tag)) {
+  if (!TAG.test(tag)) {
     throw new ProtocolError(`tag ${JSON.stringify(tag)}: expected two letters A-Z`);
   }
   if (typeof value !== "string" || value.length < 1 || value.length > 999) {
     const got = typeof value === "string" ? `${value.length}` : `a value of type ${typeof value}`;
     throw new ProtocolError(`tag ${tag}: expected text of 1 to 999 characters, got ${got}`);
   }
-  const foreign = /[^\x00-\xff]/u.exec(value);
+  const foreign = NOT_LATIN1.exec(value);
   if (foreign) {
     throw new ProtocolError(`tag ${tag}: expected characters of Latin-1, got "${foreign[0]}"`);
   }
-  return head(tag, value) + value;
-}
-
-/** What stands before a value on the wire. */
-function head(tag: string, value: string): string {
-  return tag + String(value.length).padStart(3, "0");
+  return tag + String(1000 + value.length).slice(1) + value;
 }
 
 /**
@@ -335,6 +343,16 @@ export function latin1(bytes: Uint8Array): string {
   return text;
 }
 
+/** How many characters of a text are as in a tag and a length. */
+function lengthOfHead(text: string): number {
+  let at = 0;
+  while (
+    at < text.length &&
+    (at < 2 ? text[at]! >= "A" && text[at]! <= "Z" : text[at]! >= "0" && text[at]! <= "9")
+  ) at++;
+  return at;
+}
+
 /**
  * What a {@linkcode MessageReader} holds: nothing; a message cut inside a field; whole fields only, which may
  * be all or not, since nothing marks the end; or bytes that are no message, after which it reads no more.
@@ -361,7 +379,7 @@ export type ReaderState = "empty" | "incomplete" | "whole" | "malformed";
  */
 export class MessageReader {
   #fields: Field[] = [];
-  #size = 0; // bytes of #fields
+  #raw = ""; // of #fields
   readonly #most: number;
   #head = ""; // of the field in progress: its tag and length as far as they came
   #value = ""; // of the field in progress
@@ -394,42 +412,30 @@ export class MessageReader {
     if (this.#malformed) return ended;
     const text = typeof chunk === "string" ? chunk : latin1(chunk);
     for (let at = 0; at < text.length;) {
-      if (this.#head.length === HEAD) {
+      if (this.#head === "" && (text[at] === "\r" || text[at] === "\n")) {
+        if (this.#fields.length > 0) ended.push(this.take());
+        at++;
+      } else if (this.#head.length < HEAD) {
+        const begun = this.#head;
+        const head = begun + text.slice(at, at + HEAD - begun.length);
+        if (begun.length < 2 && head.startsWith("CZ") && this.#fields.length > 0) {
+          this.#head = "";
+          ended.push(this.take());
+        }
+        const good = lengthOfHead(head);
+        at += good - begun.length;
+        this.#head = head.slice(0, good);
+        const problem = this.#problem(head);
+        if (problem !== undefined) {
+          ended.push(this.#fail(problem, text.slice(at)));
+          break;
+        }
+        this.#keepIfWhole(); // a length of 000 has no value to wait for
+      } else {
         const piece = text.slice(at, at + Number(this.#head.slice(2)) - this.#value.length);
         at += piece.length;
         this.#value += piece;
-        this.#closeField();
-        continue;
-      }
-      const char = text[at]!;
-      if (this.#head === "" && (char === "\r" || char === "\n")) {
-        if (this.#fields.length > 0) ended.push(this.take());
-        at++;
-        continue;
-      }
-      const expected = this.#expected(char);
-      if (expected !== undefined) {
-        ended.push(this.#fail(`expected ${expected}, got "${printable(char)}"`, text.slice(at)));
-        break;
-      }
-      this.#head += char;
-      at++;
-      if (this.#head === "CZ" && this.#fields.length > 0) {
-        this.#head = "";
-        ended.push(this.take());
-        this.#head = "CZ";
-      }
-      if (this.#head.length === HEAD) {
-        if (this.#size + HEAD + Number(this.#head.slice(2)) > this.#most) {
-          ended.push(
-            this.#fail(
-              `expected the end of the message, which has at most ${this.#most} bytes`,
-              text.slice(at),
-            ),
-          );
-          break;
-        }
-        this.#closeField(); // a length of 000 has no value to wait for
+        this.#keepIfWhole();
       }
     }
     return ended;
@@ -439,40 +445,46 @@ export class MessageReader {
    * Takes what is there as a message, because no more is to come. It has an `error` when it is cut inside a field.
    */
   take(): Received {
-    const received: Received = { raw: "", fields: this.#fields, message: {} };
-    for (const { tag, value } of this.#fields) {
-      received.raw += head(tag, value) + value;
-      received.message[tag] ??= value;
-    }
-    received.raw += this.#head + this.#value;
+    const message: Message = {};
+    for (const { tag, value } of this.#fields) message[tag] ??= value;
+    const received: Received = {
+      raw: this.#raw + this.#head + this.#value,
+      fields: this.#fields,
+      message,
+    };
     if (this.#head !== "") received.error = new ProtocolError(this.#missing(), this.#at);
     this.#fields = [];
-    this.#size = 0;
-    this.#head = this.#value = "";
+    this.#raw = this.#head = this.#value = "";
     return received;
   }
 
   /** The next byte's place in the message. */
   get #at(): number {
-    return this.#size + this.#head.length + this.#value.length;
+    return this.#raw.length + this.#head.length + this.#value.length;
   }
 
   /** Keeps the field in progress if its value is whole. */
-  #closeField(): void {
-    if (this.#value.length < Number(this.#head.slice(2))) return;
-    this.#fields.push({ tag: this.#head.slice(0, 2), value: this.#value, at: this.#size });
-    this.#size += HEAD + this.#value.length;
+  #keepIfWhole(): void {
+    const head = this.#head;
+    if (head.length < HEAD || this.#value.length < Number(head.slice(2))) return;
+    this.#fields.push({ tag: head.slice(0, 2), value: this.#value, at: this.#raw.length });
+    this.#raw += head + this.#value;
     this.#head = this.#value = "";
   }
 
-  /** What the next character of a head should have been, if it is something else. */
-  #expected(char: string): string | undefined {
-    if (this.#head.length < 2) {
-      return char >= "A" && char <= "Z" ? undefined : "a tag of two letters A-Z";
+  /** What is wrong with a tag and length, of which the good part is in progress. */
+  #problem(head: string): string | undefined {
+    const good = this.#head.length;
+    if (good === head.length) {
+      if (good < HEAD || this.#raw.length + HEAD + Number(head.slice(2)) <= this.#most) {
+        return undefined;
+      }
+      return `expected the end of the message, which has at most ${this.#most} bytes`;
     }
-    return char >= "0" && char <= "9"
-      ? undefined
-      : `the length of ${this.#head.slice(0, 2)} in three digits`;
+    const expected = good < 2
+      ? "a tag of two letters A-Z"
+      : `the length of ${head.slice(0, 2)} in three digits`;
+    return `expected ${expected}, got "${printable(head.charAt(good))}"`;
   }
 
   /** What the field in progress lacks. */

@@ -515,6 +515,86 @@ test("foreignProtocol() recognises what else may knock on port 8888", () => {
   assert.equal(foreignProtocol(DEBIT), undefined);
 });
 
+// ---------------------------------------------------------------- properties
+
+// Its types are not at hand where it is not installed.
+// deno-lint-ignore no-explicit-any
+const fc: any = await import("fast-check" as string).then(
+  (module) => module.default ?? module,
+  () => undefined,
+);
+const properties = { skip: fc ? false : "the package fast-check is not installed" };
+
+/** A message of any tags but CZ, which it starts with, and values of any Latin-1. */
+// deno-lint-ignore no-explicit-any
+function anyMessage(): any {
+  const letter = fc.constantFrom(..."ABCDEFGHIJKLMNOPQRSTUVWXYZ");
+  const tag = fc.tuple(letter, letter).map((letters: string[]) => letters.join("")).filter((
+    tag: string,
+  ) => tag !== "CZ");
+  const code = fc.integer({ min: 0, max: 255 });
+  const value = fc.array(code, { minLength: 1, maxLength: 40 }).map((codes: number[]) =>
+    String.fromCharCode(...codes)
+  );
+  return fc.dictionary(tag, value, { maxKeys: 20 }).map((fields: Message) => ({
+    CZ: "0300",
+    ...fields,
+  }));
+}
+
+test("property: encode then decode gives the same message", properties, () => {
+  fc.assert(fc.property(anyMessage(), (message: Message) => {
+    assert.deepEqual(decode(encode(message)), message);
+  }));
+});
+
+test("property: for every split of a stream the reader gives the same messages", properties, () => {
+  const messages = fc.array(anyMessage(), { minLength: 1, maxLength: 4 });
+  const cuts = fc.array(fc.nat(400), { maxLength: 20 });
+  const ends = fc.array(fc.constantFrom("", "\r", "\n", "\r\n"), { minLength: 4, maxLength: 4 });
+  fc.assert(
+    fc.property(messages, cuts, ends, (messages: Message[], cuts: number[], ends: string[]) => {
+      const stream = messages.map((message, index) => text(message) + ends[index]).join("");
+      const sorted = [0, ...cuts.sort((a, b) => a - b), stream.length];
+      const reader = new MessageReader();
+      const received = sorted.flatMap((cut, index) =>
+        reader.feed(stream.slice(cut, Math.max(cut, sorted[index + 1] ?? cut)))
+      );
+      if (reader.state === "whole") received.push(reader.take());
+      assert.deepEqual(received.map(({ message }) => message), messages);
+    }),
+  );
+});
+
+test("property: decode() never throws anything but the protocol's error", properties, () => {
+  const codes = fc.array(
+    fc.oneof(fc.constantFrom(..."CZAB0123\r\n".split("").map((c) => c.charCodeAt(0))), fc.nat(255)),
+  );
+  fc.assert(fc.property(codes, (codes: number[]) => {
+    try {
+      decode(Uint8Array.from(codes));
+    } catch (error) {
+      assert.ok(error instanceof ProtocolError);
+    }
+  }));
+});
+
+test("property: whatever comes, the terminal's answers decode", properties, async () => {
+  await using terminal = await terminalWith({ settle: 0, requestTimeout: 20 });
+  const junk = fc.array(fc.nat(255), { maxLength: 8 }).map((codes: number[]) =>
+    String.fromCharCode(...codes)
+  );
+  const at = fc.nat(DEBIT.length);
+  await fc.assert(
+    fc.asyncProperty(at, at, junk, async (from: number, to: number, junk: string) => {
+      await using peer = await Peer.connect(terminal.port);
+      peer.send(DEBIT.slice(0, from) + junk + DEBIT.slice(to));
+      await peer.finish(); // which fails for an answer that does not decode
+    }),
+    { numRuns: 50 },
+  );
+});
+
 // ---------------------------------------------------------------- the terminal
 
 /** What an answer adds to its request. */
@@ -1108,6 +1188,121 @@ test("fields that come after the answer are told from a request that does not st
   assert.deepEqual(terminal.transactions[1]?.warnings.slice(0, 1), [
     "expected no more fields after the answer",
   ]);
+});
+
+// ---------------------------------------------------------------- bounds
+
+test("a request longer than the bound is answered as malformed, and the connection closed", async () => {
+  await using terminal = await terminalWith();
+  await using peer = await Peer.connect(terminal.port);
+  const field = `XX999${"x".repeat(999)}`;
+  peer.send(`CZ0040300${field.repeat(70)}`);
+  assert.equal(await peer.closed, "ended");
+  assert.match(peer.text, /^CZ0040300XX999x+AE00201AF00209$/);
+  assert.match(terminal.transactions[0]?.error ?? "", /at most 65536 bytes/);
+  await using small = await terminalWith({ maxRequest: 100 });
+  assert.equal((await ask(small.port, { ...DEBIT_MESSAGE, CF: "x".repeat(60) })).AF, "09");
+});
+
+test("a connection without any request is closed after a while, one with a request is kept", async () => {
+  await using terminal = await terminalWith({ idleTimeout: 100, outcome: "refused" });
+  await using idle = await Peer.connect(terminal.port);
+  await using used = await Peer.connect(terminal.port);
+  used.send(`${DEBIT}\n`);
+  await idle.closed;
+  used.send(`${DEBIT}\n`);
+  await used.until(/(AF00204.*){2}$/);
+});
+
+test("a peer that does not read its answers is dropped", async () => {
+  const log: string[] = [];
+  await using terminal = await terminalWith({
+    settle: 0,
+    maxUnread: 10_000,
+    log: (_level, text) => log.push(text),
+  });
+  await using peer = await Peer.connect(terminal.port);
+  peer.socket.pause();
+  const request = `${text({ ...BASE, CD: "I", CF: "x".repeat(900) })}\n`;
+  const dropped = terminal.waitForTransaction().then(async () => {
+    while (!log.some((line) => /dropped: \d+ bytes of answers are not read/.test(line))) {
+      await sleep(5);
+    }
+    return true;
+  });
+  for (let done = false; !done;) {
+    peer.send(request.repeat(100));
+    done = await Promise.race([dropped, sleep(1).then(() => false)]);
+  }
+  await ask(terminal.port, DEBIT); // which is served all the same
+});
+
+test("connections beyond the bound are closed", async () => {
+  await using terminal = await terminalWith({ maxConnections: 2, outcome: "refused" });
+  await using first = await Peer.connect(terminal.port);
+  await using _second = await Peer.connect(terminal.port);
+  await using third = await Peer.connect(terminal.port);
+  await third.closed;
+  assert.equal(third.text, "");
+  first.send(DEBIT);
+  await first.until(/AF00204$/);
+});
+
+test("peers that vanish at any point leave nothing behind but a line of the log", async () => {
+  const log: string[] = [];
+  await using terminal = await terminalWith({
+    logLevel: "debug",
+    next: ["split", "dribble", "success,delay=0.1", "pending,delay=0.1"],
+    log: (level, text) =>
+      level === "debug" && / (closed|connection lost)/.test(text) && log.push(text),
+  });
+  for (
+    const [request, wait] of [["", 0], ["CZ0040300CB0", 20], ...Array(4).fill([`${DEBIT}\n`, 60])]
+  ) {
+    const peer = await Peer.connect(terminal.port);
+    peer.send(request);
+    await sleep(wait);
+    peer.socket.resetAndDestroy();
+  }
+  while (log.filter((line) => /closed/.test(line)).length < 6) await sleep(5);
+  assert.equal((await ask(terminal.port, DEBIT)).AE, "10");
+});
+
+test("500 peers that send half a request and wait cost nobody else anything", async () => {
+  await using terminal = await terminalWith({ outcome: "refused" });
+  const waiting = await Promise.all(Array.from({ length: 500 }, () => Peer.connect(terminal.port)));
+  for (const peer of waiting) peer.send(DEBIT.slice(0, 30));
+  const started = performance.now();
+  for (let count = 0; count < 5; count++) assert.equal((await ask(terminal.port, DEBIT)).AF, "04");
+  const took = performance.now() - started;
+  await Promise.all(waiting.map((peer) => peer[Symbol.asyncDispose]()));
+  assert.ok(took < 1000, `${took} ms`);
+});
+
+test("a message object survives any tag", () => {
+  const { message } = new MessageReader().feed("CZ0040300__0011\n")[0] ?? {};
+  assert.deepEqual(message, { CZ: "0300" });
+  const proto = JSON.parse('{"CZ":"0300","__proto__":"x"}');
+  assert.throws(() => encode(proto), /tag "__proto__": expected two letters A-Z/);
+});
+
+test("a program ends by itself after close()", async () => {
+  const code = `import { startTerminal } from ${
+    JSON.stringify(new URL("server.ts", import.meta.url).href)
+  };
+    import net from "node:net";
+    const terminal = await startTerminal({ port: 0, host: "127.0.0.1", duration: 60 });
+    const socket = net.connect(terminal.port, "127.0.0.1", () => socket.write(${
+    JSON.stringify(`${DEBIT}\nCZ0`)
+  }));
+    socket.on("error", () => {});
+    setTimeout(() => terminal.close(), 100);`;
+  const args = "deno" in process.versions
+    ? ["run", "--no-prompt", "--allow-net", `data:text/typescript,${encodeURIComponent(code)}`]
+    : ["--input-type=module", "-e", code];
+  const child = spawn(process.execPath, args, { stdio: ["ignore", "inherit", "inherit"] });
+  const [status] = await once(child, "close");
+  assert.equal(status, 0);
 });
 
 // ---------------------------------------------------------------- receipts and the other actions

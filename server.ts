@@ -30,10 +30,10 @@ import {
   deviations,
   encode,
   encodeReceipt,
+  encodeText,
   FAILURES,
   foreignProtocol,
   inRange,
-  latin1,
   mandatoryTags,
   MAX_MESSAGE,
   type Message,
@@ -395,10 +395,11 @@ function settings(options: TerminalOptions): Settings {
  * leaves out (2)(6), nor AE, AF and ZT, which are the terminal's to say.
  */
 function given(request: Message): Message {
-  const own = ["AE", "AF", "ZT"];
-  return Object.fromEntries(
-    Object.entries(request).filter(([tag, value]) => value && !own.includes(tag)),
-  );
+  const fields: Message = {};
+  for (const [tag, value] of Object.entries(request)) {
+    if (value !== "" && tag !== "AE" && tag !== "AF" && tag !== "ZT") fields[tag] = value;
+  }
+  return fields;
 }
 
 /** The fields that tell how money was moved, or why not. */
@@ -429,11 +430,13 @@ function randomDigits(count: number): string {
   return String(Math.floor(Math.random() * 10 ** count)).padStart(count, "0");
 }
 
-/** An answer with the tags that an outcome sets, without those that it leaves out. */
-function withTags(answer: Message, tags: Message = {}): Message {
-  return Object.fromEntries(
-    Object.entries({ ...answer, ...tags }).filter(([, value]) => value !== ""),
-  );
+/** Sets tags of an answer; "" leaves one out. */
+function setTags(answer: Message, tags: Message = {}): Message {
+  for (const [tag, value] of Object.entries(tags)) {
+    if (value === "") delete answer[tag];
+    else answer[tag] = value;
+  }
+  return answer;
 }
 
 /** Letters and decimals of the currencies that a receipt knows; of others it tells number and minor units. */
@@ -562,7 +565,7 @@ class Device {
     address: string,
     late: boolean,
     signal: () => AbortSignal,
-  ): { transaction: Transaction; plan: Promise<Plan> } {
+  ): { transaction: Transaction; plan: Plan | Promise<Plan> } {
     const { raw, message, error } = received;
     const { warnings, refusal } = this.#examine(received, late);
     const transaction: Transaction = {
@@ -580,7 +583,7 @@ class Device {
       const { error: text = "" } = transaction;
       this.settings.onEvent?.({ event: "invalid", ...about, error: text, at: error.at ?? 0, raw });
     } else this.settings.onEvent?.({ event: "request", ...about, raw, message, warnings });
-    if (refusal) return { transaction, plan: Promise.resolve(refused(message, refusal)) };
+    if (refusal) return { transaction, plan: refused(message, refusal) };
     this.#underWay.add(transaction);
     return { transaction, plan: this.#plan(transaction, signal) };
   }
@@ -648,81 +651,82 @@ class Device {
     }
   }
 
-  /** Decides on the answer to a request that is not refused. */
-  async #plan(transaction: Transaction, signal: () => AbortSignal): Promise<Plan> {
+  /** Decides on the answer to a request that is not refused; at once, unless a function is asked for the outcome. */
+  #plan(transaction: Transaction, signal: () => AbortSignal): Plan | Promise<Plan> {
+    const { outcome } = this.settings;
+    const own = this.#ownOutcome(transaction.request.message);
+    if (own || typeof outcome !== "function") {
+      return this.#planFor(transaction, own ?? (outcome as Outcome));
+    }
+    const { request: { message }, number, connection } = transaction;
+    return (async () => toOutcome(await outcome(message, number, signal())))().then(
+      (outcome) => this.#planFor(transaction, outcome),
+      (error) => {
+        this.log("error", () => `#${connection} no outcome could be decided on: ${error}`);
+        return refused(message, "07"); // not completed (our choice)
+      },
+    );
+  }
+
+  #planFor(transaction: Transaction, outcome: Outcome): Plan {
     const { message: request } = transaction.request;
-    let outcome: Outcome;
-    try {
-      outcome = transaction.outcome = await this.#outcome(transaction, signal);
-    } catch (error) {
-      this.log(
-        "error",
-        () => `#${transaction.connection} no outcome could be decided on: ${error}`,
-      );
-      return refused(request, "07"); // not completed (our choice)
-    }
-    const { tags, pending, delay = this.settings.duration } = outcome;
-    if (request["CD"] === "I") {
-      const { CB: _amount, CE: _currency, ...others } = given(request);
-      return { answer: withTags({ ...others, AE: "10" }, tags), delay: 0 };
-    }
-    const taken = { ...given(request), AE: "11" };
-    if (request["BA"] === "1") return { answer: withTags(taken, tags), delay: 0 };
-    return {
-      answer: this.#result(request, outcome),
-      delay: typeof delay === "number" ? delay : delay[0] + Math.random() * (delay[1] - delay[0]),
-      ...(pending && { interim: taken }),
-    };
-  }
-
-  /** Where an outcome comes from, first match wins. */
-  async #outcome(
-    { request: { message }, number }: Transaction,
-    signal: () => AbortSignal,
-  ): Promise<Outcome> {
-    const { when, outcome } = this.settings;
-    if (message["CD"] !== "I") {
-      const amount = (message["CB"] ?? "").replace(/^0+(?=\d)/, "");
-      const matches = (wanted: string): boolean =>
-        wanted.startsWith("*")
-          ? amount.padStart(wanted.length - 1, "0").endsWith(wanted.slice(1))
-          : amount === wanted;
-      const found = amount === "" ? undefined : when.find(([wanted]) => matches(wanted))?.[1];
-      const own = found ?? this.next.shift();
-      if (own) return own;
-    }
-    return typeof outcome === "function"
-      ? toOutcome(await outcome(message, number, signal()))
-      : outcome;
-  }
-
-  /** Does what is asked for, and gives the final answer. */
-  #result(request: Message, outcome: Outcome): Message {
-    const { failure, tags } = outcome;
+    transaction.outcome = outcome;
     const answer = given(request);
+    const atOnce = request["CD"] === "I" || request["BA"] === "1";
+    const { tags, pending, delay = this.settings.duration } = outcome;
+    const plan: Plan = {
+      answer,
+      delay: atOnce
+        ? 0
+        : typeof delay === "number"
+        ? delay
+        : delay[0] + Math.random() * (delay[1] - delay[0]),
+    };
+    if (pending && !atOnce) plan.interim = { ...answer, AE: "11" };
+    if (request["CD"] === "I") {
+      delete answer["CB"];
+      delete answer["CE"];
+      answer["AE"] = "10";
+    } else if (atOnce) answer["AE"] = "11";
+    else this.#execute(request, outcome, answer);
+    setTags(answer, tags);
+    return plan;
+  }
+
+  /** The outcome for a request by its amount, else the next that is queued, if any. */
+  #ownOutcome(request: Message): Outcome | undefined {
+    if (request["CD"] === "I") return undefined;
+    const amount = (request["CB"] ?? "").replace(/^0+(?=\d)/, "");
+    const matches = ([wanted]: [amount: string, outcome: Outcome]): boolean =>
+      wanted.startsWith("*")
+        ? amount.padStart(wanted.length - 1, "0").endsWith(wanted.slice(1))
+        : amount === wanted;
+    const found = amount === "" ? undefined : this.settings.when.find(matches);
+    return found?.[1] ?? this.next.shift();
+  }
+
+  /** Does what is asked for, and puts what came of it into the answer. */
+  #execute(request: Message, outcome: Outcome, answer: Message): void {
     const ck = request["CK"] ?? "";
     if (ACTIONS.get(request["CD"] ?? "")?.money) {
-      const result = withTags({
-        ...answer,
-        ...moneyResult(request, outcome, this.settings.sellerContract),
-      }, tags);
+      Object.assign(answer, moneyResult(request, outcome, this.settings.sellerContract));
+      setTags(answer, outcome.tags); // which the receipt tells too
       const time = new Date();
-      if (result["AE"] === "10") this.#remember({ answer: result, time });
-      return withTags({ ...result, ZT: receipt(ck, result, time) }, tags);
-    }
-    if (failure) return withTags({ ...answer, AE: "01", AF: failure }, tags);
-    if (request["CD"] === "3") {
+      const printed = receipt(ck, answer, time);
+      if (answer["AE"] === "10") this.#remember({ answer: { ...answer }, time });
+      if (printed) answer["ZT"] = printed;
+    } else if (outcome.failure) Object.assign(answer, { AE: "01", AF: outcome.failure });
+    else if (request["CD"] === "3") {
       const last = this.#approved.get(request["CA"] ?? "");
-      if (!last) return withTags({ ...answer, AE: "01", AF: "10" }, tags);
+      if (!last) return void Object.assign(answer, { AE: "01", AF: "10" });
       const { CZ: _version, CJ: _identifier, CD: _action, CK: _receipt, ...result } = last.answer;
-      return withTags({
-        ...answer,
-        ...result,
-        ZT: receipt(ck || "100", last.answer, last.time, true),
-      }, tags);
+      Object.assign(answer, result);
+      const printed = receipt(ck || "100", last.answer, last.time, true);
+      if (printed) answer["ZT"] = printed;
+    } else {
+      answer["AE"] = "10";
+      if (request["CD"] === "P") this.#print(request["ZT"] ?? "");
     }
-    if (request["CD"] === "P") this.#print(request["ZT"] ?? "");
-    return withTags({ ...answer, AE: "10" }, tags);
   }
 
   #print(zt: string): void {
@@ -734,10 +738,10 @@ class Device {
   /** Keeps an approved transaction, for a duplicate. */
   #remember(approved: { answer: Message; time: Date }): void {
     const register = approved.answer["CA"] ?? "";
-    this.#approved.delete(register);
     this.#approved.set(register, approved);
-    const [oldest] = this.#approved.keys();
-    if (this.#approved.size > MAX_KEPT && oldest !== undefined) this.#approved.delete(oldest);
+    if (this.#approved.size <= MAX_KEPT) return;
+    const [oldest = ""] = this.#approved.keys();
+    this.#approved.delete(oldest);
   }
 }
 
@@ -812,6 +816,7 @@ class Connection {
   #overdue: ReturnType<typeof setTimeout> | undefined; // the request has taken too long by then
   #arrived = 0; // when its last byte came
   #answered = false; // an earlier request
+  #segments = 0; // that were sent
   #lastAnswer: Promise<void> = Promise.resolve();
   #ended = false; // the POS sends no more
 
@@ -840,11 +845,10 @@ class Connection {
     const { state } = this.#reader;
     if (state !== "whole" && state !== "incomplete") return;
     const { settle, requestTimeout } = this.#device.settings;
+    const complete = state === "whole" && this.#hasMandatoryTags();
+    if (complete && settle === 0) return this.#serve(this.#reader.take());
     this.#overdue ??= setTimeout(() => this.#serve(this.#reader.take()), requestTimeout);
-    if (state === "incomplete") return;
-    if (!this.#hasMandatoryTags()) this.#takeAfter(PATIENCE);
-    else if (settle > 0) this.#takeAfter(settle);
-    else this.#serve(this.#reader.take());
+    if (state === "whole") this.#takeAfter(complete ? settle : PATIENCE);
   }
 
   #takeAfter(milliseconds: number): void {
@@ -863,7 +867,7 @@ class Connection {
     clearTimeout(this.#idle);
     clearTimeout(this.#settled);
     clearTimeout(this.#overdue);
-    this.#overdue = undefined;
+    this.#idle = this.#settled = this.#overdue = undefined;
     const late = this.#answered && received.fields[0]?.tag !== "CZ";
     const signal = (): AbortSignal => (this.#gone ??= new AbortController()).signal;
     const { transaction, plan } = this.#device.take(
@@ -881,25 +885,36 @@ class Connection {
     this.#lastAnswer = this.#answer(transaction, plan, this.#arrived, this.#lastAnswer);
   }
 
-  /** Answers a request when its answer is due and the earlier ones are out. */
+  /** Answers a request when its answer is due and the earlier ones are out. Waits for nothing that is there already. */
   async #answer(
     transaction: Transaction,
-    plan: Promise<Plan>,
+    planned: Plan | Promise<Plan>,
     arrived: number,
     earlier: Promise<void>,
   ): Promise<void> {
-    const { answer, interim, delay } = await plan;
+    const { answer, interim, delay } = planned instanceof Promise ? await planned : planned;
     const outcome = transaction.outcome ?? {};
     if (interim) {
       await earlier;
-      await this.#send(transaction, interim, {});
+      this.#write(encodeText(interim));
+      this.#sent(transaction, { raw: encodeText(interim), message: interim });
     }
-    await this.#sleep(arrived + delay * 1000 - performance.now());
-    await earlier;
-    const then = await this.#send(transaction, answer, outcome);
+    const left = delay > 0 ? arrived + delay * 1000 - performance.now() : 0;
+    if (left > 0) await this.#sleep(left);
+    if (this.#unanswered > 1) await earlier;
+
+    const { fault } = outcome;
+    const { segments, pause = 0, then } = transmission(encodeText(answer), fault);
+    for (const [index, segment] of segments.entries()) {
+      if (index > 0) await this.#sleep(pause);
+      this.#write(segment);
+    }
+    const raw = segments.join("");
+    if (raw) this.#sent(transaction, { raw, message: fault ? readable(raw) : answer }, fault);
+    else this.#log("info", () => `sent nothing (${fault})`);
     this.#answered = true;
     this.#unanswered--;
-    if (outcome.fault !== "silent") { // which is over when the POS has gone
+    if (fault !== "silent") { // which is over when the POS has gone
       this.#open.delete(transaction);
       this.#device.close(transaction);
     }
@@ -911,35 +926,23 @@ class Connection {
     if (this.#socket.isPaused()) this.#socket.resume();
   }
 
-  /** Sends an answer as an outcome has it, and tells what is to become of the connection then. */
-  async #send(
-    transaction: Transaction,
-    answer: Message,
-    outcome: Outcome,
-  ): Promise<Transmission["then"]> {
-    const { segments, pause = 0, then } = transmission(latin1(encode(answer)), outcome.fault);
-    for (const [index, segment] of segments.entries()) {
-      if (index > 0) await this.#sleep(pause);
-      if (!this.#socket.writable) return;
-      this.#socket.write(segment, "latin1");
-    }
+  #write(segment: string): void {
+    if (!this.#socket.writable) return;
+    if (++this.#segments === 2) this.#socket.setNoDelay(); // the first needs none, and most have no other
+    this.#socket.write(segment, "latin1");
     const unread = this.#socket.writableLength;
     if (unread > this.#device.settings.maxUnread) {
       this.#drop(`${unread} bytes of answers are not read`);
     }
-    const { fault } = outcome;
-    if (segments.length > 0) {
-      const raw = segments.join("");
-      const sent: Exchanged = { raw, message: fault ? readable(raw) : answer };
-      this.#device.answered(transaction, sent);
-      this.#log("info", () => `sent${fault ? ` (${fault})` : ""}: ${told(sent)}`);
-    } else this.#log("info", () => `sent nothing (${fault})`);
-    return then;
+  }
+
+  #sent(transaction: Transaction, sent: Exchanged, fault?: Fault): void {
+    this.#device.answered(transaction, sent);
+    this.#log("info", () => `sent${fault ? ` (${fault})` : ""}: ${told(sent)}`);
   }
 
   /** Resolves after so many milliseconds; never once the connection is closed. */
-  #sleep(milliseconds: number): Promise<void> | undefined {
-    if (milliseconds <= 0) return undefined;
+  #sleep(milliseconds: number): Promise<void> {
     return new Promise((resolve) => {
       const timer = setTimeout(() => {
         this.#timers.delete(timer);
@@ -961,7 +964,7 @@ class Connection {
   /** Closes the connection once all answers are sent. Not at once: unread bytes would make that a reset. */
   #hangUp(): void {
     this.#socket.end();
-    this.#timers.add(setTimeout(() => this.#socket.destroy(), CLOSE_TIMEOUT));
+    if (!this.#ended) this.#timers.add(setTimeout(() => this.#socket.destroy(), CLOSE_TIMEOUT));
   }
 
   #drop(why: string): void {
@@ -1046,7 +1049,7 @@ export async function startTerminal(options: TerminalOptions = {}): Promise<Term
   const device = new Device(settings(options));
   const sockets = new Set<net.Socket>();
   let accepted = 0;
-  const server = net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+  const server = net.createServer({ allowHalfOpen: true }, (socket) => {
     const number = ++accepted;
     if (sockets.size >= device.settings.maxConnections) {
       device.log("warn", () => `#${number} closed: ${sockets.size} connections are open already`);

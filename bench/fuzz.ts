@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// Sends mutated requests to a terminal in each runtime that is on the PATH: every answer must decode, a good request must be
+// answered after each hundred, and the terminal's memory must stay within 50 MB of where it was after the first thousand.
+// Needs Linux (for /proc). usage: deno task fuzz [SEED]
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import net from "node:net";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { decode, latin1, MessageReader } from "../protocol.ts";
+
+const REQUESTS = 20_000;
+const GOOD = "CZ0040300CJ012012345678901CA00201CE003978BA0010CD0010CB00511245";
+const SEEDS = [
+  GOOD,
+  `${GOOD}CK003100CF0123\r\n`,
+  "CZ0040300CJ012012345678901CA00201CD001I",
+  "CZ0040300CJ012012345678901CA00201CD0013CK003111",
+  "CZ0040300CJ012012345678901CA00201CD001PZT024CK003100AK008VEVYVEU9",
+  "CZ0040320CJ012999999999999CA00202CB00512345CD0012CE003978CC00300CBF0011",
+];
+const seed = Number(process.argv[2] ?? Date.now() % 2 ** 31);
+
+/** Numbers from 0 up to a limit, the same for the same seed (mulberry32). */
+function numbers(state: number): (limit: number) => number {
+  return (limit) => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return Math.floor(((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32 * limit);
+  };
+}
+
+function mutate(random: (limit: number) => number): string {
+  let text = SEEDS[random(SEEDS.length)]!;
+  for (let count = 1 + random(4); count > 0; count--) {
+    const at = random(text.length + 1);
+    const byte = String.fromCharCode(random(256));
+    const digit = String(random(10));
+    switch (random(6)) {
+      case 0:
+        text = text.slice(0, at) + byte + text.slice(at + 1);
+        break;
+      case 1:
+        text = text.slice(0, at) + byte.repeat(random(50)) + text.slice(at);
+        break;
+      case 2:
+        text = text.slice(0, at);
+        break;
+      case 3:
+        text = text.slice(0, at) + digit + text.slice(at + 1);
+        break;
+      case 4:
+        text += text.slice(random(text.length + 1));
+        break;
+      default:
+        text = text.slice(0, at) + text.slice(at + random(10));
+    }
+  }
+  return text;
+}
+
+/** Sends a request as nc does, and gives all that comes back. */
+function send(port: number, request: string): Promise<string> {
+  return new Promise((resolve) => {
+    let text = "";
+    const socket = net.connect(
+      { port, host: "127.0.0.1", allowHalfOpen: true },
+      () => socket.end(request, "latin1"),
+    );
+    socket.on("data", (chunk: Uint8Array) => text += latin1(chunk));
+    socket.on("error", () => {}).on("close", () => resolve(text));
+  });
+}
+
+async function fuzz(name: string, command: string[]): Promise<void> {
+  const server = fileURLToPath(new URL("../server.ts", import.meta.url));
+  const args = [server, "--host", "127.0.0.1", "-p", "0", "-d", "0", "-l", "error", "--json"];
+  const [program = "", ...before] = command;
+  const child = spawn(program, [...before, ...args], { stdio: ["ignore", "pipe", "inherit"] });
+  let first = "";
+  child.stdout.setEncoding("utf8").on(
+    "data",
+    (chunk: string) => first.includes("\n") || (first += chunk),
+  );
+  while (!first.includes("\n")) await once(child.stdout, "data");
+  const { port } = JSON.parse(first.split("\n", 1)[0]!);
+  const memory = (): number =>
+    Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, "utf8"))?.[1]) / 1024;
+
+  const random = numbers(seed);
+  const started = performance.now();
+  let after1000 = 0;
+  for (let sent = 0; sent < REQUESTS; sent += 100) {
+    const requests = Array.from({ length: 100 }, () => mutate(random));
+    const answers = await Promise.all(requests.map((request) => send(port, request)));
+    for (const [index, raw] of answers.entries()) {
+      const reader = new MessageReader();
+      const received = reader.feed(raw);
+      if (reader.state !== "empty") received.push(reader.take());
+      const wrong = received.find(({ error }) => error)?.error;
+      if (wrong) {
+        throw new Error(
+          `seed ${seed}: ${JSON.stringify(requests[index])} got ${JSON.stringify(raw)}: ${wrong}`,
+        );
+      }
+    }
+    if (decode(await send(port, GOOD)).AE !== "10") {
+      throw new Error(`seed ${seed}: no approval after ${sent + 100}`);
+    }
+    if (sent === 1000) after1000 = memory();
+  }
+  const grown = memory() - after1000;
+  const seconds = ((performance.now() - started) / 1000).toFixed(1);
+  process.stdout.write(
+    `${name}: ${REQUESTS} mutated requests in ${seconds} s, memory ${
+      grown.toFixed(1)
+    } MB more, seed ${seed}\n`,
+  );
+  child.kill("SIGKILL");
+  await once(child, "close");
+  if (grown > 50) throw new Error(`seed ${seed}: memory grew by ${grown.toFixed(1)} MB`);
+}
+
+// V8 lets its young generation grow by some 50 MB whatever runs in it, the bare server of echo.ts too. It is held small
+// here, so that what is measured is what the terminal keeps.
+const YOUNG = "--max-semi-space-size=1";
+await fuzz("Deno", [process.execPath, "run", `--v8-flags=${YOUNG}`, "--no-prompt", "--allow-net"]);
+await fuzz("Bun", ["bun"]);
+await fuzz("Node", ["node", YOUNG]);
+process.exit(0);

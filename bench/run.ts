@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// Measures the terminal beside a bare server in Deno and in Bun, and prints the table of bench/README.md.
+// Needs Linux (for /proc) and bun on the PATH, which also runs the load generator. usage: deno task bench
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { closeSync, openSync, readFileSync } from "node:fs";
+import net from "node:net";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+
+const ROUNDS = 5;
+const RUNTIMES: [name: string, command: string[]][] = [
+  ["Deno", [process.execPath, "run", "--no-prompt", "--allow-net"]],
+  ["Bun", ["bun"]],
+];
+const file = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
+const median = (values: number[]): number =>
+  values.sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN;
+
+interface Server {
+  port: number;
+  process: ChildProcess;
+  /** Milliseconds from the start of the process until it listens. */
+  started: number;
+}
+
+async function freePort(): Promise<number> {
+  const server = net.createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as net.AddressInfo;
+  server.close();
+  await once(server, "close");
+  return port;
+}
+
+function accepts(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = net.connect({ port, host: "127.0.0.1" }, () => resolve(true)).on(
+      "error",
+      () => resolve(false),
+    );
+    socket.on("connect", () => socket.destroy());
+  });
+}
+
+async function start(
+  command: string[],
+  args: (port: number) => string[],
+  log?: string,
+): Promise<Server> {
+  const port = await freePort();
+  const [program = "", ...before] = command;
+  const target = log === undefined ? "ignore" : openSync(log, "w");
+  const from = performance.now();
+  const child = spawn(program, [...before, ...args(port)], { stdio: ["ignore", "ignore", target] });
+  while (!await accepts(port)) await new Promise((resolve) => setTimeout(resolve, 1));
+  const started = performance.now() - from;
+  if (typeof target === "number") closeSync(target);
+  return { port, process: child, started };
+}
+
+async function stop(...servers: Server[]): Promise<void> {
+  for (const server of servers) {
+    server.process.kill("SIGKILL");
+    await once(server.process, "close");
+  }
+}
+
+async function load(
+  ...args: string[]
+): Promise<{ answered: number; seconds: number; perSecond: number }> {
+  const child = spawn("bun", [file("load.ts"), ...args], { stdio: ["ignore", "pipe", "inherit"] });
+  let text = "";
+  child.stdout.setEncoding("utf8").on("data", (chunk: string) => text += chunk);
+  await once(child, "close");
+  return JSON.parse(text);
+}
+
+const memory = ({ process: { pid } }: Server): number =>
+  Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]);
+
+const bare = (port: number): string[] => [file("echo.ts"), `${port}`];
+const terminal = (duration: number, level: string) => (port: number): string[] => [
+  file("../server.ts"),
+  "--host",
+  "127.0.0.1",
+  "-p",
+  `${port}`,
+  "-d",
+  `${duration}`,
+  "--settle",
+  "0",
+  "-l",
+  level,
+];
+
+function print(runtime: string, what: string, result: string, target: string): void {
+  process.stdout.write(`| ${runtime} | ${what} | ${result} | ${target} |\n`);
+}
+
+process.stdout.write("| runtime | measure | result | target |\n| --- | --- | --- | --- |\n");
+for (const [name, command] of RUNTIMES) {
+  const quiet = await start(command, terminal(0, "error"));
+  const logging = await start(command, terminal(0, "info"), "/dev/shm/caisse-ap-bench.log");
+  const echo = await start(command, bare);
+  for (
+    const [what, args, target] of [
+      ["a new connection each", ["--total", "4000"], 0.9],
+      ["kept connections", ["--total", "12000", "--keep"], 0.7],
+    ] as const
+  ) {
+    const rates: Record<"echo" | "quiet" | "logging", number[]> = {
+      echo: [],
+      quiet: [],
+      logging: [],
+    };
+    for (let round = -1; round < ROUNDS; round++) { // the first one warms up
+      for (const [key, { port }] of Object.entries({ echo, quiet, logging })) {
+        const { perSecond } = await load("rate", `${port}`, ...args);
+        if (round >= 0) rates[key as keyof typeof rates].push(perSecond);
+      }
+    }
+    const share = (rate: number[], of: number[]): string =>
+      median(rate.map((value, i) => value / of[i]!)).toFixed(2);
+    const ratio = share(rates.quiet, rates.echo);
+    const loud = share(rates.logging, rates.quiet);
+    print(
+      name,
+      `${what}: of ${median(rates.echo)} payments/s of the bare server`,
+      ratio,
+      `${target}`,
+    );
+    print(name, `${what}: with the log at info in a file, of the rate without`, loud, "0.50");
+  }
+  await stop(quiet, logging, echo);
+
+  for (
+    const [count, target] of name === "Deno"
+      ? [[1000, 1.5], [5000, 3]] as const
+      : [[1000, 1.5]] as const
+  ) {
+    const server = await start(command, terminal(1, "error"));
+    const { answered, seconds } = await load("burst", `${server.port}`, "--total", `${count}`);
+    print(
+      name,
+      `${count} payments of 1 s at once, ${answered} answered`,
+      `${seconds} s`,
+      `${target} s`,
+    );
+    await stop(server);
+  }
+
+  const starts: [bare: number, terminal: number][] = [];
+  for (let round = -1; round < ROUNDS; round++) {
+    const [one, other] = [await start(command, bare), await start(command, terminal(0, "error"))];
+    if (round >= 0) starts.push([one.started, other.started]);
+    await stop(one, other);
+  }
+  const [first, second] = [0, 1].map((index) => median(starts.map((pair) => pair[index]!)));
+  const ratio = median(starts.map(([one, other]) => other / one)).toFixed(2);
+  print(
+    name,
+    `start to listening: ${second!.toFixed(0)} ms, of the bare server's ${first!.toFixed(0)} ms`,
+    ratio,
+    "1.30",
+  );
+
+  const waiting = await start(command, terminal(600, "error"));
+  const idle = memory(waiting);
+  const request = "CZ0040300CJ012012345678901CA00201CE003978BA0010CD0010CB00511245";
+  const sockets = await Promise.all(Array.from({ length: 5000 }, async () => {
+    const socket = net.connect({ port: waiting.port, host: "127.0.0.1" });
+    await once(socket, "connect");
+    socket.write(request);
+    return socket;
+  }));
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  const each = (memory(waiting) - idle) / sockets.length;
+  print(
+    name,
+    "5,000 connections waiting on an answer, each above the idle server",
+    `${each.toFixed(1)} KB`,
+    "20 KB",
+  );
+  for (const socket of sockets) socket.destroy();
+  await stop(waiting);
+}
+process.exit(0);
