@@ -450,6 +450,14 @@ const CURRENCIES: ReadonlyMap<string, [letters: string, decimals: number]> = new
   ["953", ["XPF", 0]],
 ]);
 
+function two(number: number): string {
+  return String(number).padStart(2, "0");
+}
+
+function clock(time: Date): string {
+  return [time.getHours(), time.getMinutes(), time.getSeconds()].map(two).join(":");
+}
+
 /** The amount of a message as a person in France reads it. */
 function amountText({ CB = "", CE = "" }: Message): string {
   const [letters, decimals] = CURRENCIES.get(CE) ?? [CE, 0];
@@ -463,7 +471,6 @@ function receipt(ck: string, answer: Message, time: Date, duplicate = false): st
   const copy = wanted.copy === "merchant" ? "merchant" : "customer"; // of both, the one that fits into one ZT
   const card = Object.values(CARDS).find(({ fields }) => fields.CC === answer["CC"]);
   const done = answer["AE"] === "10";
-  const two = (number: number): string => String(number).padStart(2, "0");
   const date = [time.getDate(), time.getMonth() + 1, time.getFullYear() % 100].map(two).join("/");
   const lines = [
     "SIMULATION SANS VALEUR",
@@ -472,7 +479,7 @@ function receipt(ck: string, answer: Message, time: Date, duplicate = false): st
     READ_MODES.get(answer["CI"] ?? "")?.french.toUpperCase(),
     answer["AI"],
     card?.label,
-    `LE ${date} A ${[time.getHours(), time.getMinutes(), time.getSeconds()].map(two).join(":")}`,
+    `LE ${date} A ${clock(time)}`,
     "COMMERCE SIMULE",
     answer["CG"] && `CONTRAT ${answer["CG"]}`,
     `TERMINAL 00000001`,
@@ -1239,9 +1246,7 @@ let question = "";
 
 function logToStderr(level: LogLevel, text: string): void {
   const now = new Date();
-  const time = `${now.toTimeString().slice(0, 8)}.${
-    String(now.getMilliseconds()).padStart(3, "0")
-  }`;
+  const time = `${clock(now)}.${String(now.getMilliseconds()).padStart(3, "0")}`;
   showQuestion(question, `${time} ${level.padEnd(5)} ${text}\n`);
 }
 
