@@ -24,7 +24,7 @@
 import { once } from "node:events";
 import net from "node:net";
 import process from "node:process";
-import { parseArgs } from "node:util";
+import { parseArgs, styleText } from "node:util";
 import {
   ACTIONS,
   APPLICATIONS,
@@ -49,6 +49,7 @@ import {
   repeatedField,
   toDecimal,
   toMinorUnits,
+  VERSION,
 } from "./protocol.ts";
 
 // ---------------------------------------------------------------- errors
@@ -104,6 +105,8 @@ export class InvalidAnswerError extends ExchangeError {
   }
 }
 
+const CHECK_SETTINGS =
+  "check its address, the port (8888 on most), and that it is set to Caisse-AP over IP";
 const CHECK_TERMINAL = "the payment may have gone through, check it on the terminal";
 
 // ---------------------------------------------------------------- one request and its answer
@@ -178,7 +181,7 @@ export async function exchange(request: Message, options: ExchangeOptions = {}):
         : CONNECT_ERRORS[error.code] ?? error.message;
       const cause = signal?.aborted ? signal.reason : error;
       throw new UnreachableError(
-        `cannot reach the terminal at ${where}: ${why}`,
+        `cannot reach the terminal at ${where}: ${why}; ${CHECK_SETTINGS}`,
         request,
         undefined,
         cause,
@@ -408,7 +411,12 @@ function findAction(action: string): string {
   const letter = ACTION_WORDS.get(action.toLowerCase()) ?? action.toUpperCase();
   if (/^[0-9A-Z]$/.test(letter)) return letter;
   const words = [...ACTION_WORDS.keys()].join(", ");
-  throw new OptionError("action", `one of ${words}, or the letter of CD`, action);
+  throw new OptionError(
+    "action",
+    `one of ${words}, or the letter of CD`,
+    action,
+    ACTION_WORDS.keys(),
+  );
 }
 
 /** CB: at least 2 digits, no sign. (1) */
@@ -465,28 +473,45 @@ async function loadCurrencies(
 
 // ---------------------------------------------------------------- the command
 
-const HELP =
-  `A point of sale that pays on a card payment terminal over Caisse-AP over IP (Concert V3).
+const HELP = `A point of sale that pays on a card payment terminal over Caisse-AP over IP
+(Concert V3).
 
 usage: client.ts [options]
 
-  -d,  --destination HOST    address or DNS name of the terminal (127.0.0.1)
-  -p,  --port PORT           its TCP port (8888)
-  -a,  --amount AMOUNT       decimal, a dot before the decimals; negative for a refund (112.45)
-  -c,  --currency CURRENCY   ISO 4217 letters, or number:decimals such as 933:2 (EUR)
-  -ck, --check               pay by cheque
-       --action ACTION       debit, credit, cancel, duplicate, identify, or the letter of CD (debit)
-       --receipt             ask for the customer's receipt (CK 100)
-       --immediate           ask for an answer at once (BA 1)
-       --tag TAG=VALUE       set a tag of the request, TAG= leaves it out; may be given again
-       --timeout SECONDS     how long to wait for the answer (180)
-       --settle MS           pause after which whole fields are an answer (100)
-       --json                print one JSON object on stdout
-  -l,  --log-level LEVEL     debug, info, warn or error (info)
-  -h,  --help                this text
+Where the terminal is:
+  -d,  --destination HOST   address or DNS name (127.0.0.1)
+  -p,  --port PORT          TCP port (8888)
+       --timeout SECONDS    how long to wait for the answer (180)
+       --settle MS          pause after which whole fields are an answer (100)
 
-exit status: 0 approved or accepted, 1 declined, 2 wrong arguments, 3 terminal not reached,
-4 no whole answer, 5 an answer that is not usable. After 4 and 5 the payment may have gone through.
+What it is asked for:
+  -a,  --amount AMOUNT      decimal, a dot before the decimals; negative for a
+                            refund (112.45)
+  -c,  --currency CURRENCY  ISO 4217 letters, or number:decimals such as 933:2
+                            (EUR)
+  -ck, --check              pay by cheque
+       --action ACTION      debit, credit, cancel, duplicate, identify, or the
+                            letter of CD (debit)
+       --receipt            ask for the customer's receipt (CK 100)
+       --immediate          ask for an answer at once (BA 1)
+       --tag TAG=VALUE      set a tag of the request, TAG= leaves it out; may be
+                            given again
+
+What it prints:
+       --json               one JSON object on stdout
+  -l,  --log-level LEVEL    debug, info, warn or error (info)
+  -h,  --help               this text
+       --version            ${VERSION}
+
+exit status:
+  0 approved, or accepted   1 declined         2 wrong arguments, nothing sent
+  3 terminal not reached    4 no whole answer  5 an answer that is not usable
+  After 4 and 5 the payment may have gone through: check it on the terminal.
+
+examples:
+  client.ts -d localhost -a 9.90
+  client.ts -a -10 --receipt
+  client.ts --action identify --timeout 5 --json
 `;
 
 const EXIT = {
@@ -504,28 +529,32 @@ interface Command {
   json: boolean;
 }
 
-/** Turns arguments into the options of a payment; undefined when only help is asked for. */
-function readArguments(args: string[]): Command | undefined {
+const OPTIONS = {
+  "destination": { type: "string", short: "d", default: "127.0.0.1" },
+  "port": { type: "string", short: "p", default: "8888" },
+  "amount": { type: "string", short: "a" },
+  "currency": { type: "string", short: "c", default: "EUR" },
+  "check": { type: "boolean", default: false },
+  "action": { type: "string" },
+  "receipt": { type: "boolean", default: false },
+  "immediate": { type: "boolean", default: false },
+  "tag": { type: "string", multiple: true, default: [] as string[] },
+  "timeout": { type: "string", default: "180" },
+  "settle": { type: "string", default: "100" },
+  "json": { type: "boolean", default: false },
+  "log-level": { type: "string", short: "l", default: "info" },
+  "help": { type: "boolean", short: "h", default: false },
+  "version": { type: "boolean", default: false },
+} as const;
+
+/** Turns arguments into the options of a payment, or into the text that is asked for instead. */
+function readArguments(args: string[]): Command | string {
   const { values } = parseArgs({
     args: joinNegativeAmount(args.map((arg) => (arg === "-ck" ? "--check" : arg))),
-    options: {
-      "destination": { type: "string", short: "d", default: "127.0.0.1" },
-      "port": { type: "string", short: "p", default: "8888" },
-      "amount": { type: "string", short: "a" },
-      "currency": { type: "string", short: "c", default: "EUR" },
-      "check": { type: "boolean", default: false },
-      "action": { type: "string" },
-      "receipt": { type: "boolean", default: false },
-      "immediate": { type: "boolean", default: false },
-      "tag": { type: "string", multiple: true, default: [] },
-      "timeout": { type: "string", default: "180" },
-      "settle": { type: "string", default: "100" },
-      "json": { type: "boolean", default: false },
-      "log-level": { type: "string", short: "l", default: "info" },
-      "help": { type: "boolean", short: "h", default: false },
-    },
+    options: OPTIONS,
   });
-  if (values.help) return undefined;
+  if (values.help) return HELP;
+  if (values.version) return `${VERSION}\n`;
   const level = oneOf("log-level", ["debug", "info", "warn", "error"], values["log-level"]);
   const payment: PaymentOptions = {
     host: values.destination,
@@ -608,11 +637,11 @@ async function main(): Promise<void> {
   const interrupt = new AbortController();
   const onInterrupt = (): void => interrupt.abort();
   const started = performance.now();
-  let command: Command | undefined;
+  let command: Command | string | undefined;
   let hideSeconds = (): void => {};
   try {
     command = readArguments(process.argv.slice(2));
-    if (!command) return void process.stdout.write(HELP);
+    if (typeof command === "string") return void process.stdout.write(command);
     process.once("SIGINT", onInterrupt);
     hideSeconds = showSeconds();
     const result = await pay({ ...command.payment, signal: interrupt.signal });
@@ -622,17 +651,22 @@ async function main(): Promise<void> {
       for (const { text } of result.receipts ?? []) {
         process.stdout.write(`${printableLines(text)}\n`);
       }
-      process.stdout.write(`${printable(summary(result))}\n`);
+      const line = printable(summary(result));
+      const colour = result.status === "declined" ? "red" : "green";
+      const shown = process.stdout.isTTY
+        ? styleText(colour, line, { validateStream: false })
+        : line;
+      process.stdout.write(`${shown}\n`);
     }
     process.exitCode = EXIT[result.status];
   } catch (error) {
     hideSeconds();
     const failed = error instanceof ExchangeError ? error : undefined;
-    const message = failed?.message ?? argumentError(error);
+    const message = failed?.message ?? argumentError(error, Object.keys(OPTIONS));
     if (message === undefined) throw error;
     process.stderr.write(`client.ts: ${message}\n`);
     process.exitCode = failed ? EXIT[failed.status] : 2;
-    if (failed && command?.json) {
+    if (failed && typeof command === "object" && command.json) {
       const { status, request, answer } = failed;
       const { amount, currency } = command.payment;
       const milliseconds = Math.round(performance.now() - started);

@@ -817,10 +817,11 @@ export class OptionError extends Error {
   /** The message without the option. */
   readonly problem: string;
 
-  /** `expected` completes "expected ...". */
-  constructor(option: string, expected: string, got: unknown) {
+  /** `expected` completes "expected ..."; the nearest of `words` is suggested. */
+  constructor(option: string, expected: string, got: unknown, words: Iterable<string> = []) {
     const shown = printable(typeof got === "string" ? `"${got}"` : String(got ?? "none"));
-    const problem = `expected ${expected}, got ${shown}`;
+    const meant = typeof got === "string" ? nearest(got, words) : undefined;
+    const problem = `expected ${expected}, got ${shown}${meant ? `; did you mean ${meant}?` : ""}`;
     super(`${option}: ${problem}`);
     this.option = option;
     this.problem = problem;
@@ -830,7 +831,13 @@ export class OptionError extends Error {
 /**
  * The word of a list that was given, in any case.
  *
- * @throws {OptionError} It is none of them.
+ * @throws {OptionError} It is none of them. The nearest is suggested.
+ * @example
+ * ```ts
+ * import { oneOf } from "./protocol.ts";
+ *
+ * if (oneOf("card", ["visa", "amex"], "Visa") !== "visa") throw new Error("not as expected");
+ * ```
  */
 export function oneOf<Word extends string>(
   option: string,
@@ -838,8 +845,33 @@ export function oneOf<Word extends string>(
   got: string,
 ): Word {
   const word = words.find((word) => word === got.toLowerCase());
-  if (word === undefined) throw new OptionError(option, `one of ${words.join(", ")}`, got);
-  return word;
+  if (word !== undefined) return word;
+  throw new OptionError(option, `one of ${words.join(", ")}`, got, words);
+}
+
+/** The word that is at most two letters away from another, or that it is the beginning of, if there is one. */
+function nearest(text: string, words: Iterable<string>): string | undefined {
+  const typed = text.toLowerCase();
+  let [best, least]: [string | undefined, number] = [undefined, Math.min(3, typed.length)];
+  for (const word of words) {
+    const distance = typed.length > 2 && word.startsWith(typed) ? 1 : lettersApart(typed, word);
+    if (distance < least) [best, least] = [word, distance];
+  }
+  return best;
+}
+
+/** How many letters must be put in, left out or replaced to come from one word to another (Levenshtein). */
+function lettersApart(one: string, other: string): number {
+  let row = Array.from({ length: other.length + 1 }, (_, index) => index);
+  for (const [index, letter] of [...one].entries()) {
+    const next = [index + 1];
+    for (let at = 1; at <= other.length; at++) {
+      const same = row[at - 1]! + (letter === other[at - 1] ? 0 : 1);
+      next.push(Math.min(same, row[at]! + 1, next[at - 1]! + 1));
+    }
+    row = next;
+  }
+  return row.at(-1) ?? 0;
 }
 
 /**
@@ -870,15 +902,24 @@ export function parseNumber(option: string, text: string): number {
   return Number(text);
 }
 
-/** What is wrong with the arguments of a command, in one line, if that is what an error is about. */
-export function argumentError(error: unknown): string | undefined {
+/**
+ * What is wrong with the arguments of a command, in one line, if that is what an error is about.
+ *
+ * @param options The long options that the command has, without their dashes.
+ */
+export function argumentError(error: unknown, options: readonly string[]): string | undefined {
   const help = "(--help lists the options)";
   if (error instanceof OptionError) {
     const option = error.option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
     return `--${option}: ${error.problem} ${help}`;
   }
   if (error instanceof ProtocolError) return `--tag: ${error.message} ${help}`;
-  const { code, message } = error as { code?: string; message?: string };
-  if (code?.startsWith("ERR_PARSE_ARGS")) return `${message?.split("\n", 1)[0]} ${help}`; // from node:util parseArgs
-  return undefined;
+  const { code, message = "" } = error as { code?: string; message?: string };
+  if (!code?.startsWith("ERR_PARSE_ARGS")) return undefined; // else from node:util parseArgs
+  const [, unknown] = /^Unknown option '--([^']*)'/.exec(message) ?? [];
+  const meant = unknown === undefined ? undefined : nearest(unknown, options);
+  return `${message.split("\n", 1)[0]}${meant ? `; did you mean --${meant}?` : ""} ${help}`;
 }
+
+/** The version of this package. */
+export const VERSION = "0.1.0";

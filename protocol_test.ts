@@ -8,6 +8,7 @@ import process from "node:process";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import config from "./deno.json" with { type: "json" };
 import {
   exchange,
   InvalidAnswerError,
@@ -898,7 +899,7 @@ test("parseOutcome() names the words that there are, and what stands twice", () 
   const cases: [text: string, expected: RegExp][] = [
     [
       "refuse",
-      /^OptionError: outcome: expected words from success, .*, dribble, hangup, TAG=VALUE, got "refuse"$/,
+      /^OptionError: outcome: expected words from success, .*, dribble, hangup, TAG=VALUE, got "refuse"; did you mean refused\?$/,
     ],
     ["", /got ""$/],
     ["success,,silent", /got ""$/],
@@ -1563,7 +1564,7 @@ test("pay() says when no terminal can be reached", async () => {
     assert.ok(error instanceof UnreachableError);
     assert.match(
       error.message,
-      /cannot reach the terminal at 127\.0\.0\.1 port \d+: nothing listens there/,
+      /cannot reach the terminal at 127\.0\.0\.1 port \d+: nothing listens there; check its address/,
     );
     assert.deepEqual(error.request, DEBIT_MESSAGE);
     return true;
@@ -1889,7 +1890,11 @@ test("wrong arguments: one line that says what was expected, exit status 2", asy
     ["server.ts", ["--when", "1.5=refused"], /^--when: expected an amount as in CB/],
     ["server.ts", ["--outcome", "refused", "-f"], /^--outcome: expected either this or --failure/],
     ["server.ts", ["-i"], /^--interactive: expected a terminal screen to ask on, got none/],
-    ["server.ts", ["--unknown"], /'--unknown'/],
+    ["server.ts", ["--unknown"], /'--unknown' \(--help/],
+    ["server.ts", ["--outcom", "refused"], /'--outcom'; did you mean --outcome\?/],
+    ["server.ts", ["--outcome", "succes,split"], /got "succes"; did you mean success\?/],
+    ["client.ts", ["--destinaton", "localhost"], /'--destinaton'; did you mean --destination\?/],
+    ["client.ts", ["--action", "identfy"], /got "identfy"; did you mean identify\?/],
     ["server.ts", ["extra"], /'extra'/],
     ["client.ts", ["-p", "0"], /^--port: expected a whole number from 1 to 65535, got 0/],
     ["client.ts", ["-a", "1.005"], /^--amount: expected at most 2 decimals, got "1\.005"/],
@@ -2100,6 +2105,12 @@ test("--help names every option", async () => {
   ) {
     const { status, stdout, stderr } = await run(script, "--help");
     assert.deepEqual([status, stderr], [0, ""]);
+    for (const line of stdout.split("\n")) assert.ok(line.length <= 80, line);
+    assert.deepEqual(await run(script, "--version"), {
+      status: 0,
+      stdout: `${config.version}\n`,
+      stderr: "",
+    });
     for (const option of expected) {
       assert.match(stdout, new RegExp(`^ +(-\\w+, +)?${option}\\b|^ +${option}\\b`, "m"));
     }

@@ -21,7 +21,7 @@
 import { once } from "node:events";
 import net from "node:net";
 import process from "node:process";
-import { parseArgs } from "node:util";
+import { parseArgs, styleText } from "node:util";
 import {
   ACTIONS,
   argumentError,
@@ -46,6 +46,7 @@ import {
   READ_MODES,
   type Received,
   toDecimal,
+  VERSION,
   wantedReceipt,
 } from "./protocol.ts";
 
@@ -161,7 +162,10 @@ export function parseOutcome(text: string, option = "outcome"): Outcome {
       continue;
     }
     const part = parseWord(word.trim().toLowerCase());
-    if (!part) throw new OptionError(option, `words from ${OUTCOME_WORDS}`, word.trim());
+    if (!part) {
+      const words = [...ENDINGS.keys(), ...CARD_NAMES, ...FAULTS, "pending", "hangup", "delay="];
+      throw new OptionError(option, `words from ${OUTCOME_WORDS}`, word.trim(), words);
+    }
     if (Object.keys(part).some((kind) => kind in outcome)) {
       throw new OptionError(option, "at most one word of each kind", text);
     }
@@ -1131,37 +1135,51 @@ const HELP = `A card payment terminal that speaks Caisse-AP over IP (Concert V3)
 
 usage: server.ts [options]
 
-  -p,  --port PORT               TCP port, 0 for a free one (8888)
-       --host HOST               address or name to listen on (every interface)
+Where it listens:
+  -p,  --port PORT              TCP port, 0 for a free one (8888)
+       --host HOST              address or name (every interface)
 
-How a transaction ends, first match wins:
-       --when AMOUNT=OUTCOME     by amount in minor units, or * and its last digits; may be given again
-       --next OUTCOME            for one transaction; may be given again, for those after it
-  -i,  --interactive             a person decides, on this screen
-       --outcome OUTCOME         for all others (success)
+How a transaction ends, the first that matches:
+       --when AMOUNT=OUTCOME    by amount in minor units, or * and last digits;
+                                may be given again
+       --next OUTCOME           for one transaction; again for those after it
+  -i,  --interactive            a person decides, on this screen
+       --outcome OUTCOME        for all others (success)
 
 OUTCOME is words separated by commas, at most one of each kind:
   success, abandon, timeout, refused, forbidden, or an AF code such as 07
-  cbcontact, cbcontactless, amexcontact, amexcontactless, conecscontact, conecscontactless, ancv
-  pending                        AE 11 first, the final answer after the delay
-  delay=SECONDS, delay=1..5      instead of --duration; from a range, drawn at random
+  cbcontact, cbcontactless, amexcontact, amexcontactless,
+  conecscontact, conecscontactless, ancv
+  pending                       AE 11 first, the final answer after the delay
+  delay=SECONDS, delay=1..5     instead of --duration; from a range, at random
   silent, close, reset, truncate, garbage, split, dribble
-  hangup                         closes the connection after the answer
-  TAG=VALUE                      sets a tag of the answer, TAG= leaves it out; a comma is \\,
+  hangup                        closes the connection after the answer
+  TAG=VALUE                     sets a tag of the answer, TAG= leaves it out;
+                                a comma in a value is \\,
 
 Short forms of an outcome:
-  -f,  --failure                 every payment fails
-  -ft, --failure-type TYPE       how, with -f: abandon, timeout, refused or forbidden (abandon)
-  -pt, --payment-type CARD       the card that pays (cbcontact)
-  -d,  --duration SECONDS        from the request to the answer (3)
+  -f,  --failure                every payment fails
+  -ft, --failure-type TYPE      how, with -f: abandon, timeout, refused or
+                                forbidden (abandon)
+  -pt, --payment-type CARD      the card that pays (cbcontact)
+  -d,  --duration SECONDS       from the request to the answer (3)
 
-  -sc, --seller-contract NUMBER  the merchant contract number, CG (424242)
-       --exclusive               one transaction at a time: answer others AF 07 at once
-       --strict                  answer requests that deviate from the protocol AF 09
-       --settle MS               pause after which whole fields are a request (20)
-       --json                    print what happens on stdout, one JSON object a line
-  -l,  --log-level LEVEL         debug, info, warn or error (info)
-  -h,  --help                    this text
+What else it does:
+  -sc, --seller-contract NUMBER the merchant contract number, CG (424242)
+       --exclusive              one transaction at a time: AF 07 to others
+       --strict                 AF 09 to requests that deviate from the protocol
+       --settle MS              pause after which fields are a request (20)
+
+What it prints:
+       --json                   what happens on stdout, a JSON object a line
+  -l,  --log-level LEVEL        debug, info, warn or error (info)
+  -h,  --help                   this text
+       --version                ${VERSION}
+
+examples:
+  server.ts --outcome refused
+  server.ts -d 10 --next silent --when '*01=07'
+  server.ts -p 0 --json
 `;
 
 /** The short options of two letters, which parseArgs would read as two options. */
@@ -1171,31 +1189,35 @@ const TWO_LETTERS: Readonly<Record<string, string>> = {
   "-sc": "--seller-contract",
 };
 
-/** Turns arguments into the options of a terminal; undefined when only help is asked for. */
-function readArguments(args: string[]): TerminalOptions | undefined {
+const OPTIONS = {
+  "port": { type: "string", short: "p", default: "8888" },
+  "host": { type: "string" },
+  "when": { type: "string", multiple: true, default: [] as string[] },
+  "next": { type: "string", multiple: true, default: [] as string[] },
+  "interactive": { type: "boolean", short: "i", default: false },
+  "outcome": { type: "string" },
+  "failure": { type: "boolean", short: "f", default: false },
+  "failure-type": { type: "string" },
+  "payment-type": { type: "string" },
+  "duration": { type: "string", short: "d", default: "3" },
+  "seller-contract": { type: "string", default: "424242" },
+  "exclusive": { type: "boolean", default: false },
+  "strict": { type: "boolean", default: false },
+  "settle": { type: "string", default: "20" },
+  "json": { type: "boolean", default: false },
+  "log-level": { type: "string", short: "l", default: "info" },
+  "help": { type: "boolean", short: "h", default: false },
+  "version": { type: "boolean", default: false },
+} as const;
+
+/** Turns arguments into the options of a terminal, or into the text that is asked for instead. */
+function readArguments(args: string[]): TerminalOptions | string {
   const { values } = parseArgs({
     args: args.map((arg) => TWO_LETTERS[arg] ?? arg),
-    options: {
-      "port": { type: "string", short: "p", default: "8888" },
-      "host": { type: "string" },
-      "when": { type: "string", multiple: true, default: [] },
-      "next": { type: "string", multiple: true, default: [] },
-      "interactive": { type: "boolean", short: "i", default: false },
-      "outcome": { type: "string" },
-      "failure": { type: "boolean", short: "f", default: false },
-      "failure-type": { type: "string" },
-      "payment-type": { type: "string" },
-      "duration": { type: "string", short: "d", default: "3" },
-      "seller-contract": { type: "string", default: "424242" },
-      "exclusive": { type: "boolean", default: false },
-      "strict": { type: "boolean", default: false },
-      "settle": { type: "string", default: "20" },
-      "json": { type: "boolean", default: false },
-      "log-level": { type: "string", short: "l", default: "info" },
-      "help": { type: "boolean", short: "h", default: false },
-    },
+    options: OPTIONS,
   });
-  if (values.help) return undefined;
+  if (values.help) return HELP;
+  if (values.version) return `${VERSION}\n`;
   const { failure, "failure-type": failureType, "payment-type": card } = values;
   if (
     values.outcome !== undefined && (failure || failureType !== undefined || card !== undefined)
@@ -1244,10 +1266,14 @@ function readWhen(text: string): [amount: string, outcome: string] {
 /** What is on the screen below the log, where a person decides. */
 let question = "";
 
+const COLOURS = { debug: "gray", info: undefined, warn: "yellow", error: "red" } as const;
+
 function logToStderr(level: LogLevel, text: string): void {
   const now = new Date();
   const time = `${clock(now)}.${String(now.getMilliseconds()).padStart(3, "0")}`;
-  showQuestion(question, `${time} ${level.padEnd(5)} ${text}\n`);
+  const colour = process.stderr.isTTY ? COLOURS[level] : undefined;
+  const line = `${time} ${level.padEnd(5)} ${text}\n`;
+  showQuestion(question, colour ? styleText(colour, line, { validateStream: false }) : line);
 }
 
 /** Replaces what is on the screen below the log, after a line of the log if there is one. */
@@ -1321,7 +1347,7 @@ function ask(request: Message, signal: AbortSignal): Promise<string> {
 async function main(): Promise<void> {
   try {
     const options = readArguments(process.argv.slice(2));
-    if (!options) return void process.stdout.write(HELP);
+    if (typeof options === "string") return void process.stdout.write(options);
     const starting = startTerminal(options);
     for (const signal of ["SIGINT", "SIGTERM"] as const) {
       process.once(signal, async () => {
@@ -1332,7 +1358,7 @@ async function main(): Promise<void> {
     await starting;
   } catch (error) {
     const unable = error instanceof ListenError ? error.message : undefined;
-    const message = unable ?? argumentError(error);
+    const message = unable ?? argumentError(error, Object.keys(OPTIONS));
     if (message === undefined) throw error;
     process.stderr.write(`server.ts: ${message}\n`);
     process.exitCode = unable ? 1 : 2;
