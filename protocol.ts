@@ -819,7 +819,12 @@ export class OptionError extends Error {
 
   /** `expected` completes "expected ..."; the nearest of `words` is suggested. */
   constructor(option: string, expected: string, got: unknown, words: Iterable<string> = []) {
-    const shown = printable(typeof got === "string" ? `"${got}"` : String(got ?? "none"));
+    const simple = got === null || typeof got !== "object" && typeof got !== "function";
+    const shown = typeof got === "string"
+      ? `"${printable(got)}"`
+      : simple
+      ? String(got ?? "none")
+      : typeof got;
     const meant = typeof got === "string" ? nearest(got, words) : undefined;
     const problem = `expected ${expected}, got ${shown}${meant ? `; did you mean ${meant}?` : ""}`;
     super(`${option}: ${problem}`);
@@ -886,7 +891,10 @@ export function inRange(
   max: number,
   kind: "a number" | "a whole number" = "a number",
 ): number {
-  if (!(got >= min && got <= max) || (kind === "a whole number" && !Number.isInteger(got))) {
+  if (
+    typeof got !== "number" || !(got >= min && got <= max) ||
+    (kind === "a whole number" && !Number.isInteger(got))
+  ) {
     throw new OptionError(option, `${kind} from ${min} to ${max}`, got);
   }
   return got;

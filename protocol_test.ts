@@ -903,12 +903,12 @@ test("parseOutcome() names the words that there are, and what stands twice", () 
     ],
     ["", /got ""$/],
     ["success,,silent", /got ""$/],
-    ["delay=", /got "delay="$/],
-    ["delay=soon", /got "delay=soon"$/],
+    ["delay=", /got "delay="/],
+    ["delay=soon", /got "delay=soon"/],
     ["delay=5..1", /^OptionError: outcome: expected a number from/],
     ["delay=100000", /expected a number from 0 to 86400/],
-    ["7", /got "7"$/],
-    ["cb=500", /got "cb=500"$/],
+    ["7", /got "7"/],
+    ["cb=500", /got "cb=500"/],
     ["success,refused", /expected at most one word of each kind, got "success,refused"$/],
     ["cbcontact,ancv", /at most one word of each kind/],
     ["split,silent", /at most one word of each kind/],
@@ -1066,6 +1066,74 @@ test("an outcome can be a function, async or not, and its error does not stop th
   assert.equal((await ask(terminal.port, DEBIT)).AF, "04");
   assert.equal((await ask(terminal.port, DEBIT)).AC, "2");
   assert.equal((await ask(terminal.port, { ...DEBIT_MESSAGE, CB: "99" })).AF, "07");
+});
+
+test("what a program gives as an outcome is held against what it may be", async () => {
+  for (
+    const outcome of [
+      { card: "CBCONTACT" },
+      { fault: "SILENT" },
+      { failure: 11 },
+      { delay: "55" },
+      { delay: [1] },
+      { tags: { CF: 1 } },
+      undefined,
+      null,
+      5,
+    ]
+  ) {
+    const wrong = outcome as unknown as Outcome;
+    await assert.rejects(
+      terminalWith({ next: [wrong] }),
+      /^(OptionError: next|ProtocolError: tag CF): expected/,
+    );
+    await using terminal = await terminalWith({ outcome: () => wrong });
+    assert.deepEqual((await ask(terminal.port, DEBIT)).AF, "07");
+  }
+  for (const thrown of [Object.create(null), Symbol("s"), new Error("\x1b[31m")]) {
+    await using terminal = await terminalWith({
+      outcome: (request) => {
+        delete request["CD"];
+        throw thrown;
+      },
+    });
+    assert.deepEqual(await ask(terminal.port, DEBIT), { ...DEBIT_MESSAGE, AE: "01", AF: "07" });
+  }
+});
+
+test("an answer that could not be written is not told as sent", async () => {
+  const events: TerminalEvent[] = [];
+  await using terminal = await terminalWith({
+    next: ["hangup", "success", "refused"],
+    onEvent: (event) => events.push(event),
+  });
+  assert.equal(
+    (await Promise.resolve(ask(terminal.port, `${DEBIT}\n${DEBIT}\n${DEBIT}\n`))).AE,
+    "10",
+  );
+  assert.equal(events.filter(({ event }) => event === "answer").length, 1);
+  assert.deepEqual(terminal.transactions.map(({ answer }) => answer === undefined), [
+    false,
+    true,
+    true,
+  ]);
+});
+
+test("an outcome that is decided on after close() does nothing", async () => {
+  const decided = Promise.withResolvers<string>();
+  const events: string[] = [];
+  const terminal = await terminalWith({
+    outcome: () => decided.promise,
+    onEvent: ({ event }) => events.push(event),
+  });
+  await using peer = await Peer.connect(terminal.port);
+  peer.send(`${DEBIT}\n`);
+  while (terminal.transactions.length === 0) await sleep(5);
+  await terminal.close();
+  await assert.rejects(terminal.waitForTransaction(), /the terminal was closed/);
+  decided.resolve("success,delay=0.05");
+  await sleep(100);
+  assert.deepEqual(events.filter((event) => event !== "closed"), ["listening", "request"]);
 });
 
 test("a function that decides is told when the POS goes away", async () => {
@@ -1367,6 +1435,27 @@ test("a receipt knows credits, declines, cheques and currencies", async () => {
     await using terminal = await terminalWith({ outcome });
     const { ZT = "" } = await ask(terminal.port, { ...DEBIT_MESSAGE, ...change, CK: "100" });
     for (const line of expected) assert.match(decodeReceipts(ZT)[0]?.text ?? "", line);
+  }
+});
+
+test("a receipt fits, whatever the POS puts on it", async () => {
+  const odd = "&".repeat(24);
+  for (const failure of ["timeout", "refused"]) {
+    await using terminal = await terminalWith({ outcome: failure });
+    const request = {
+      ...DEBIT_MESSAGE,
+      CB: odd,
+      CD: "2",
+      CC: "00E",
+      CK: "111",
+      CI: "3",
+      AI: odd,
+      CG: odd,
+      AA: odd,
+      AC: odd,
+    };
+    const { ZT = "" } = await ask(terminal.port, request);
+    assert.equal(decodeReceipts(ZT)[0]?.format, "html");
   }
 });
 
@@ -2044,6 +2133,27 @@ test("server.ts --json prints what happens, one object a line, and the log stays
     },
   ]);
   assert.match(command.stderr, /info +#1 received: /);
+});
+
+test("server.ts --json stops when nobody reads it any more", async () => {
+  await using command = new Command(
+    "server.ts",
+    "-p",
+    "0",
+    "--host",
+    "127.0.0.1",
+    "-d",
+    "0",
+    "--json",
+  );
+  const { port } = JSON.parse(await command.prints("stdout", /^{"event":"listening".*\n/));
+  command.process.stdout!.destroy();
+  await using peer = await Peer.connect(port);
+  peer.send(`${DEBIT}\n`.repeat(3));
+  await peer.closed;
+  const { status, stderr } = await command.ran();
+  assert.equal(status, 0);
+  assert.doesNotMatch(stderr, /EPIPE|^ +at /m);
 });
 
 test("client.ts --receipt shows the receipt before the result, and has it in --json", async () => {

@@ -189,19 +189,28 @@ function parseWord(word: string): Outcome | undefined {
   return { delay: to === undefined ? Number(from) : [Number(from), Number(to)] };
 }
 
-/** Holds an outcome against what it may be. */
+/** Holds an outcome against what it may be, also one from a program that is not type-checked. */
 function checkOutcome(outcome: Outcome, option: string): Outcome {
-  const { failure = "", card = "cbcontact", delay = 0, fault, tags = {} } = outcome;
-  if (!/^(\d\d)?$/.test(failure)) {
+  if (typeof outcome !== "object" || outcome === null) {
+    throw new OptionError(option, "an outcome or the words for it", outcome);
+  }
+  const { failure = "", card = "cbcontact", delay = 0, fault = "silent", tags = {} } = outcome;
+  if (typeof failure !== "string" || !/^(\d\d)?$/.test(failure)) {
     throw new OptionError(option, "an AF code of two digits", failure);
   }
-  oneOf(option, CARD_NAMES, card);
-  if (fault !== undefined) oneOf(option, FAULTS, fault);
-  const [min, max] = typeof delay === "number" ? [delay, delay] : delay;
-  inRange(option, inRange(option, max, 0, MAX_DURATION), min, MAX_DURATION);
-  inRange(option, min, 0, MAX_DURATION);
+  if (!CARD_NAMES.includes(card)) {
+    throw new OptionError(option, `one of ${CARD_NAMES.join(", ")}`, card);
+  }
+  if (!FAULTS.includes(fault)) throw new OptionError(option, `one of ${FAULTS.join(", ")}`, fault);
+  const [min, max] = Array.isArray(delay) ? delay : [delay, delay];
+  inRange(
+    option,
+    inRange(option, max, 0, MAX_DURATION),
+    inRange(option, min, 0, MAX_DURATION),
+    MAX_DURATION,
+  );
   encode(Object.fromEntries(Object.entries(tags).filter(([, value]) => value !== "")));
-  return outcome;
+  return { ...outcome };
 }
 
 /** An outcome in the words of {@linkcode parseOutcome}. */
@@ -258,7 +267,7 @@ export interface TerminalOptions {
   outcome?: OutcomeOrText | Decide;
   /** Outcomes for one transaction each, in order. */
   next?: readonly OutcomeOrText[];
-  /** Outcomes by amount: CB without leading zeros, or "*" and its last digits. */
+  /** Outcomes by amount: CB without leading zeros, or else "*" and its last digits. */
   when?: Readonly<Record<string, OutcomeOrText>>;
   /** Seconds from the last byte of a request to the answer, decimals allowed. Not used when BA is 1. Default: 3. (1) */
   duration?: number;
@@ -496,7 +505,7 @@ function receipt(ck: string, answer: Message, time: Date, duplicate = false): st
     copy === "customer" ? "TICKET CLIENT" : "TICKET COMMERCANT",
   ];
   const text = lines.filter((line) => line).map((line) => String(line).slice(0, 24)).join("\n");
-  const html = `<pre>${text.replaceAll("&", "&amp;").replaceAll("<", "&lt;")}</pre>`;
+  const html = `<pre>${text.replace(/[<&]/g, " ")}</pre>`; // escaped they would not fit into AK
   return encodeReceipt({
     copy,
     format: wanted.format,
@@ -553,6 +562,7 @@ class Device {
   readonly #approved = new Map<string, { answer: Message; time: Date }>(); // by cash register
   #waiters: PromiseWithResolvers<Transaction>[] = [];
   #count = 0;
+  #stopped = false;
 
   constructor(settings: Settings) {
     this.settings = settings;
@@ -651,12 +661,14 @@ class Device {
   }
 
   wait(): Promise<Transaction> {
+    if (this.#stopped) return Promise.reject(new Error("the terminal was closed"));
     const waiter = Promise.withResolvers<Transaction>();
     this.#waiters.push(waiter);
     return waiter.promise;
   }
 
   stop(): void {
+    this.#stopped = true;
     for (const waiter of this.#waiters.splice(0)) {
       waiter.reject(new Error("the terminal was closed"));
     }
@@ -665,18 +677,22 @@ class Device {
   /** Decides on the answer to a request that is not refused; at once, unless a function is asked for the outcome. */
   #plan(transaction: Transaction, signal: () => AbortSignal): Plan | Promise<Plan> {
     const { outcome } = this.settings;
-    const own = this.#ownOutcome(transaction.request.message);
-    if (own || typeof outcome !== "function") {
-      return this.#planFor(transaction, own ?? (outcome as Outcome));
-    }
     const { request: { message }, number, connection } = transaction;
-    return (async () => toOutcome(await outcome(message, number, signal())))().then(
-      (outcome) => this.#planFor(transaction, outcome),
-      (error) => {
-        this.log("error", () => `#${connection} no outcome could be decided on: ${error}`);
-        return refused(message, "07"); // not completed (our choice)
-      },
-    );
+    const failed = (error: unknown): Plan => {
+      const why = error instanceof Error ? error.message : "what was thrown is no Error";
+      this.log("error", () => `#${connection} no outcome could be decided on: ${printable(why)}`);
+      return refused(message, "07"); // not completed (our choice)
+    };
+    const decide = async (decide: Decide): Promise<Plan> =>
+      this.#planFor(transaction, toOutcome(await decide({ ...message }, number, signal())));
+    try {
+      const own = this.#ownOutcome(message);
+      if (own) return this.#planFor(transaction, own);
+      if (typeof outcome === "function") return decide(outcome).catch(failed);
+      return this.#planFor(transaction, outcome);
+    } catch (error) {
+      return failed(error);
+    }
   }
 
   #planFor(transaction: Transaction, outcome: Outcome): Plan {
@@ -892,7 +908,8 @@ class Connection {
     if (received.error) this.#log("warn", () => `malformed request, ${transaction.error}`);
     for (const warning of transaction.warnings) this.#log("warn", () => warning);
     this.#open.add(transaction);
-    if (++this.#unanswered >= MAX_WAITING) this.#socket.pause();
+    this.#unanswered++;
+    if (this.#open.size >= MAX_WAITING) this.#socket.pause();
     this.#lastAnswer = this.#answer(transaction, plan, this.#arrived, this.#lastAnswer);
   }
 
@@ -907,8 +924,8 @@ class Connection {
     const outcome = transaction.outcome ?? {};
     if (interim) {
       await earlier;
-      this.#write(encodeText(interim));
-      this.#sent(transaction, { raw: encodeText(interim), message: interim });
+      const raw = encodeText(interim);
+      if (this.#write(raw)) this.#sent(transaction, { raw, message: interim });
     }
     const left = delay > 0 ? arrived + delay * 1000 - performance.now() : 0;
     if (left > 0) await this.#sleep(left);
@@ -916,35 +933,35 @@ class Connection {
 
     const { fault } = outcome;
     const { segments, pause = 0, then } = transmission(encodeText(answer), fault);
+    let raw = "";
     for (const [index, segment] of segments.entries()) {
       if (index > 0) await this.#sleep(pause);
-      this.#write(segment);
+      if (this.#write(segment)) raw += segment;
     }
-    const raw = segments.join("");
     if (raw) this.#sent(transaction, { raw, message: fault ? readable(raw) : answer }, fault);
-    else this.#log("info", () => `sent nothing (${fault})`);
+    else this.#log("info", () => `sent nothing${fault ? ` (${fault})` : ""}`);
     this.#answered = true;
     this.#unanswered--;
-    if (fault !== "silent") { // which is over when the POS has gone
-      this.#open.delete(transaction);
-      this.#device.close(transaction);
-    }
+    // A silent one is over when the POS has gone.
+    if (fault !== "silent" && this.#open.delete(transaction)) this.#device.close(transaction);
     if (then === "reset") this.#socket.resetAndDestroy();
     else if (
       then === "close" || outcome.hangup || transaction.error !== undefined ||
       (this.#ended && this.#unanswered === 0)
     ) this.#hangUp();
-    if (this.#socket.isPaused()) this.#socket.resume();
+    if (this.#open.size < MAX_WAITING && this.#socket.isPaused()) this.#socket.resume();
   }
 
-  #write(segment: string): void {
-    if (!this.#socket.writable) return;
+  /** Sends a segment, if the connection is still there. */
+  #write(segment: string): boolean {
+    if (!this.#socket.writable) return false;
     if (++this.#segments === 2) this.#socket.setNoDelay(); // the first needs none, and most have no other
     this.#socket.write(segment, "latin1");
     const unread = this.#socket.writableLength;
     if (unread > this.#device.settings.maxUnread) {
       this.#drop(`${unread} bytes of answers are not read`);
     }
+    return true;
   }
 
   #sent(transaction: Transaction, sent: Exchanged, fault?: Fault): void {
@@ -955,6 +972,7 @@ class Connection {
   /** Resolves after so many milliseconds; never once the connection is closed. */
   #sleep(milliseconds: number): Promise<void> {
     return new Promise((resolve) => {
+      if (this.#socket.destroyed) return;
       const timer = setTimeout(() => {
         this.#timers.delete(timer);
         resolve();
@@ -975,7 +993,9 @@ class Connection {
   /** Closes the connection once all answers are sent. Not at once: unread bytes would make that a reset. */
   #hangUp(): void {
     this.#socket.end();
-    if (!this.#ended) this.#timers.add(setTimeout(() => this.#socket.destroy(), CLOSE_TIMEOUT));
+    if (!this.#ended && !this.#socket.destroyed) {
+      this.#timers.add(setTimeout(() => this.#socket.destroy(), CLOSE_TIMEOUT));
+    }
   }
 
   #drop(why: string): void {
@@ -1252,9 +1272,17 @@ function readArguments(args: string[]): TerminalOptions | string {
     settle: parseNumber("settle", values.settle),
     logLevel,
     log: logToStderr,
-    ...(values.json &&
-      { onEvent: (event) => void process.stdout.write(`${JSON.stringify(event)}\n`) }),
+    ...(values.json && { onEvent: printEvent }),
   };
+}
+
+/** Deno and Bun throw at once when nobody reads stdout any more, Node emits an error. */
+function printEvent(event: TerminalEvent): void {
+  try {
+    process.stdout.write(`${JSON.stringify(event)}\n`);
+  } catch {
+    process.exit(0);
+  }
 }
 
 function readWhen(text: string): [amount: string, outcome: string] {
@@ -1281,7 +1309,9 @@ function showQuestion(text: string, line = ""): void {
   const lines = question.split("\n").length - 1;
   const erase = lines > 0 ? `\x1b[${lines}A\x1b[J` : "";
   question = text;
-  process.stderr.write(erase + line + text);
+  try {
+    process.stderr.write(erase + line + text);
+  } catch { /* nobody reads it: Deno and Bun throw at once, Node emits an error */ }
 }
 
 /** The keys by which a person decides, what they are called, and the words of the outcome. */
@@ -1333,7 +1363,7 @@ function ask(request: Message, signal: AbortSignal): Promise<string> {
       if (words) decide(words);
     };
     const onGone = (): void => {
-      logToStderr("warn", `the POS has gone, ${action} ${amount} is off the screen`);
+      logToStderr("warn", printable(`the POS has gone, ${action} ${amount} is off the screen`));
       decide("abandon");
     };
     if (signal.aborted) return onGone();
@@ -1346,6 +1376,9 @@ function ask(request: Message, signal: AbortSignal): Promise<string> {
 /** The command: exit status 0 when stopped by a signal, 1 when it cannot listen, 2 for wrong arguments. */
 async function main(): Promise<void> {
   try {
+    // Without a reader of the log it goes on, without one of the events it stops: nobody waits for them any more.
+    process.stderr.on("error", () => {});
+    process.stdout.on("error", () => process.exit(0));
     const options = readArguments(process.argv.slice(2));
     if (typeof options === "string") return void process.stdout.write(options);
     const starting = startTerminal(options);
