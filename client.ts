@@ -54,7 +54,18 @@ import {
 
 // ---------------------------------------------------------------- errors
 
-/** What all errors of an exchange with a terminal have. */
+/**
+ * What all errors of an exchange with a terminal have.
+ *
+ * @example
+ * ```ts
+ * import { ExchangeError, pay } from "./client.ts";
+ *
+ * await pay({ port: 1, amount: "1" }).catch((error) => {
+ *   if (!(error instanceof ExchangeError) || error.status !== "unreachable") throw error;
+ * });
+ * ```
+ */
 export abstract class ExchangeError extends Error {
   /** What became of the request, in one word. */
   abstract readonly status: "unreachable" | "unanswered" | "invalid";
@@ -71,7 +82,18 @@ export abstract class ExchangeError extends Error {
   }
 }
 
-/** The terminal cannot be reached: nothing was sent. */
+/**
+ * The terminal cannot be reached: nothing was sent.
+ *
+ * @example
+ * ```ts
+ * import { pay, UnreachableError } from "./client.ts";
+ *
+ * await pay({ port: 1, amount: "1" }).catch((error) => {
+ *   if (!(error instanceof UnreachableError)) throw error;
+ * });
+ * ```
+ */
 export class UnreachableError extends ExchangeError {
   /** @ignore */
   override name = "UnreachableError";
@@ -79,7 +101,20 @@ export class UnreachableError extends ExchangeError {
   readonly status = "unreachable";
 }
 
-/** The request was sent and no whole answer came. The payment may have gone through. (4) */
+/**
+ * The request was sent and no whole answer came. The payment may have gone through. (4)
+ *
+ * @example
+ * ```ts
+ * import { UnansweredError, pay } from "./client.ts";
+ * import { startTerminal } from "./server.ts";
+ *
+ * await using terminal = await startTerminal({ port: 0, duration: 0, outcome: "close" });
+ * await pay({ port: terminal.port, amount: "1" }).catch((error) => {
+ *   if (!(error instanceof UnansweredError)) throw error;
+ * });
+ * ```
+ */
 export class UnansweredError extends ExchangeError {
   /** @ignore */
   override name = "UnansweredError";
@@ -92,7 +127,20 @@ export class UnansweredError extends ExchangeError {
   }
 }
 
-/** The answer is malformed, has no usable status, or does not fit the request. The payment may have gone through. */
+/**
+ * The answer is malformed, has no usable status, or does not fit the request. The payment may have gone through.
+ *
+ * @example
+ * ```ts
+ * import { InvalidAnswerError, pay } from "./client.ts";
+ * import { startTerminal } from "./server.ts";
+ *
+ * await using terminal = await startTerminal({ port: 0, duration: 0, outcome: "garbage" });
+ * await pay({ port: terminal.port, amount: "1" }).catch((error) => {
+ *   if (!(error instanceof InvalidAnswerError)) throw error;
+ * });
+ * ```
+ */
 export class InvalidAnswerError extends ExchangeError {
   /** @ignore */
   override name = "InvalidAnswerError";

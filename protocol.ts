@@ -50,7 +50,16 @@ export interface Action extends Term {
   money: boolean;
 }
 
-/** CD: the actions. T, R and C exist with single vendors only (3) and are left out. */
+/**
+ * CD: the actions. T, R and C exist with single vendors only (3) and are left out.
+ *
+ * @example
+ * ```ts
+ * import { ACTIONS } from "./protocol.ts";
+ *
+ * if (ACTIONS.get("1")?.label !== "credit") throw new Error("not as expected");
+ * ```
+ */
 export const ACTIONS: ReadonlyMap<string, Action> = new Map([
   ["0", { label: "debit", french: "débit", money: true }],
   ["1", { label: "credit", french: "crédit", money: true }],
@@ -62,14 +71,32 @@ export const ACTIONS: ReadonlyMap<string, Action> = new Map([
   ["B", { label: "end-of-day collection", french: "télécollecte", money: false }],
 ]);
 
-/** AE: the statuses. (1) Some terminals send 11 first and the final answer later. (4) */
+/**
+ * AE: the statuses. (1) Some terminals send 11 first and the final answer later. (4)
+ *
+ * @example
+ * ```ts
+ * import { STATUSES } from "./protocol.ts";
+ *
+ * if (STATUSES.get("10")?.french !== "effectuée") throw new Error("not as expected");
+ * ```
+ */
 export const STATUSES: ReadonlyMap<string, Term> = new Map([
   ["01", { label: "not done", french: "non effectuée" }],
   ["10", { label: "done", french: "effectuée" }],
   ["11", { label: "taken into account", french: "prise en compte" }],
 ]);
 
-/** AF, its first two characters: why not. With AE 10 some terminals send 01. (2)(5) */
+/**
+ * AF, its first two characters: why not. With AE 10 some terminals send 01. (2)(5)
+ *
+ * @example
+ * ```ts
+ * import { FAILURES } from "./protocol.ts";
+ *
+ * if (FAILURES.get("04")?.french !== "refusée") throw new Error("not as expected");
+ * ```
+ */
 export const FAILURES: ReadonlyMap<string, Term> = new Map([
   ["00", { label: "unknown", french: "inconnu" }],
   ["01", { label: "authorised", french: "autorisée" }],
@@ -87,7 +114,16 @@ export const FAILURES: ReadonlyMap<string, Term> = new Map([
   ["13", { label: "currency not supported", french: "devise non supportée" }],
 ]);
 
-/** CC: the payment applications. CB is the French scheme, Visa and Mastercard with it. (2)(5) */
+/**
+ * CC: the payment applications. CB is the French scheme, Visa and Mastercard with it. (2)(5)
+ *
+ * @example
+ * ```ts
+ * import { APPLICATIONS } from "./protocol.ts";
+ *
+ * if (APPLICATIONS.get("00C")?.label !== "cheque") throw new Error("not as expected");
+ * ```
+ */
 export const APPLICATIONS: ReadonlyMap<string, Term> = new Map([
   ["000", { label: "any", french: "indifférent" }],
   ["001", { label: "CB contact", french: "CB contact" }],
@@ -116,7 +152,16 @@ export const APPLICATIONS: ReadonlyMap<string, Term> = new Map([
   ["607", { label: "QR code", french: "QR code" }],
 ]);
 
-/** CI: how the card was read. (1)(3)(5) */
+/**
+ * CI: how the card was read. (1)(3)(5)
+ *
+ * @example
+ * ```ts
+ * import { READ_MODES } from "./protocol.ts";
+ *
+ * if (READ_MODES.get("2")?.label !== "contactless") throw new Error("not as expected");
+ * ```
+ */
 export const READ_MODES: ReadonlyMap<string, Term> = new Map([
   ["0", { label: "any", french: "indifférent" }],
   ["1", { label: "contact", french: "contact" }],
@@ -144,7 +189,16 @@ export interface Tag {
   codes?: ReadonlyMap<string, Term>;
 }
 
-/** The tags, by their two letters. (1)(2)(3)(5)(6) */
+/**
+ * The tags, by their two letters. (1)(2)(3)(5)(6)
+ *
+ * @example
+ * ```ts
+ * import { TAGS } from "./protocol.ts";
+ *
+ * if (TAGS.get("CB")?.label !== "amount in minor units") throw new Error("not as expected");
+ * ```
+ */
 export const TAGS: ReadonlyMap<string, Tag> = new Map<string, Tag>([
   ["CZ", { label: "protocol version", setBy: "both", size: [4, 4], digits: true }],
   ["CJ", { label: "protocol identifier", setBy: "both", size: [12, 12] }],
@@ -195,6 +249,12 @@ export const TAGS: ReadonlyMap<string, Tag> = new Map<string, Tag>([
  * The tags that a request must hold: six for money (1)(2), four without (3)(4).
  *
  * @param action The value of CD. One that is not in {@linkcode ACTIONS} needs the four.
+ * @example
+ * ```ts
+ * import { mandatoryTags } from "./protocol.ts";
+ *
+ * if (mandatoryTags("I").includes("CB")) throw new Error("not as expected");
+ * ```
  */
 export function mandatoryTags(action: string | undefined): readonly string[] {
   return action !== undefined && ACTIONS.get(action)?.money ? MONEY_TAGS : BASE_TAGS;
@@ -230,7 +290,20 @@ export interface Received {
   error?: ProtocolError;
 }
 
-/** Something that is not Caisse-AP. The message says what stands where, and what was expected. */
+/**
+ * Something that is not Caisse-AP. The message says what stands where, and what was expected.
+ *
+ * @example
+ * ```ts
+ * import { decode, ProtocolError } from "./protocol.ts";
+ *
+ * try {
+ *   decode("CZ00x0300");
+ * } catch (error) {
+ *   if (!(error instanceof ProtocolError) || error.at !== 4) throw new Error("not as expected");
+ * }
+ * ```
+ */
 export class ProtocolError extends Error {
   /** @ignore */
   override name = "ProtocolError";
@@ -244,7 +317,16 @@ export class ProtocolError extends Error {
   }
 }
 
-/** The longest message that is read, in bytes (our choice: the longest seen has under 2,000, and all known tags at their longest 3,000). */
+/**
+ * The longest message that is read, in bytes (our choice: the longest seen has under 2,000, and all known tags at their longest 3,000).
+ *
+ * @example
+ * ```ts
+ * import { MAX_MESSAGE, MessageReader } from "./protocol.ts";
+ *
+ * if (new MessageReader(MAX_MESSAGE).state !== "empty") throw new Error("not as expected");
+ * ```
+ */
 export const MAX_MESSAGE = 65_536;
 
 const HEAD = 5; // bytes of a tag and a length
@@ -272,6 +354,12 @@ export function encode(message: Message): Uint8Array {
  * The same as Latin-1 text, as a log shows it and `socket.write(text, "latin1")` sends it.
  *
  * @throws {ProtocolError} As {@linkcode encode}.
+ * @example
+ * ```ts
+ * import { encodeText } from "./protocol.ts";
+ *
+ * if (encodeText({ CB: "50", CZ: "0300" }) !== "CZ0040300CB00250") throw new Error("not as expected");
+ * ```
  */
 export function encodeText(message: Message): string {
   let text = message["CZ"] === undefined ? "" : encodeField("CZ", message["CZ"]);
@@ -328,13 +416,32 @@ export function decode(bytes: Uint8Array | string): Message {
   return first.message;
 }
 
-/** The first field whose tag an earlier one has: a tag appears at most once. (2)(6) */
+/**
+ * The first field whose tag an earlier one has: a tag appears at most once. (2)(6)
+ *
+ * @example
+ * ```ts
+ * import { MessageReader, repeatedField } from "./protocol.ts";
+ *
+ * const [received] = new MessageReader().feed("CZ0040300CA00201CA00202\n");
+ * if (received === undefined || repeatedField(received)?.value !== "02") throw new Error("not as expected");
+ * ```
+ */
 export function repeatedField({ fields, message }: Received): Field | undefined {
   if (fields.length === Object.keys(message).length) return undefined;
   return fields.find(({ tag }, index) => fields.findIndex((field) => field.tag === tag) < index);
 }
 
-/** Bytes as text: one byte, one character (Latin-1). TextDecoder has no such encoding: its "latin1" is Windows-1252. */
+/**
+ * Bytes as text: one byte, one character (Latin-1). TextDecoder has no such encoding: its "latin1" is Windows-1252.
+ *
+ * @example
+ * ```ts
+ * import { latin1 } from "./protocol.ts";
+ *
+ * if (latin1(Uint8Array.of(0xe9)) !== "é") throw new Error("not as expected");
+ * ```
+ */
 export function latin1(bytes: Uint8Array): string {
   let text = "";
   for (let at = 0; at < bytes.length; at += 4096) {
@@ -581,6 +688,12 @@ export interface Receipt {
  * What CK asks for: "1" and whose copy (0 customer, 1 merchant, 2 both) and the format (0 text, 1 HTML). (2)(3)
  *
  * @returns Undefined when no receipt is wanted. Digits that are missing count as 0 (our choice).
+ * @example
+ * ```ts
+ * import { wantedReceipt } from "./protocol.ts";
+ *
+ * if (wantedReceipt("110")?.copy !== "merchant") throw new Error("not as expected");
+ * ```
  */
 export function wantedReceipt(
   ck: string,
@@ -594,6 +707,13 @@ export function wantedReceipt(
  * A receipt to the value of ZT.
  *
  * @throws {ProtocolError} The text has more than 675 characters, which are the 900 of AK, or others than Latin-1.
+ * @example
+ * ```ts
+ * import { encodeReceipt } from "./protocol.ts";
+ *
+ * const zt = encodeReceipt({ copy: "customer", format: "text", text: "DEBIT" });
+ * if (zt !== "CK003100AK008REVCSVQ=") throw new Error("not as expected");
+ * ```
  */
 export function encodeReceipt({ copy, format, text }: Receipt): string {
   const kind = `1${copy === "merchant" ? 1 : 0}${format === "html" ? 1 : 0}`;
@@ -738,6 +858,13 @@ function readFailure(value: string): Failure {
 /**
  * Why an approval does not fit the request, if so: CA, CB, CD and CE must be those of the request, as far as it
  * has them. Leading zeros of CB do not count, and after BF 1 it may be lower: paid in part. (5)
+ * @example
+ * ```ts
+ * import { misfit } from "./protocol.ts";
+ *
+ * const why = misfit({ CB: "500" }, { CB: "400" });
+ * if (why !== 'expected CB to be "500" as in the request, got "400"') throw new Error("not as expected");
+ * ```
  */
 export function misfit(request: Message, answer: Message): string | undefined {
   for (const tag of ["CA", "CB", "CD", "CE"]) {
@@ -762,7 +889,16 @@ function fitsAmount(asked: string, got: string, partly: boolean): boolean {
 
 // ---------------------------------------------------------------- for people
 
-/** Text with its control characters escaped, so that what a peer sent cannot move a cursor or forge a line of a log. */
+/**
+ * Text with its control characters escaped, so that what a peer sent cannot move a cursor or forge a line of a log.
+ *
+ * @example
+ * ```ts
+ * import { printable } from "./protocol.ts";
+ *
+ * if (printable("\x1b[2J") !== "\\x1b[2J") throw new Error("not as expected");
+ * ```
+ */
 export function printable(text: string): string {
   return text.replace(
     /[\x00-\x1f\x7f-\x9f]/g,
@@ -770,17 +906,44 @@ export function printable(text: string): string {
   );
 }
 
-/** Text of several lines, such as a receipt, each indented and {@linkcode printable}. */
+/**
+ * Text of several lines, such as a receipt, each indented and {@linkcode printable}.
+ *
+ * @example
+ * ```ts
+ * import { printableLines } from "./protocol.ts";
+ *
+ * if (printableLines("one\ntwo") !== "  one\n  two") throw new Error("not as expected");
+ * ```
+ */
 export function printableLines(text: string): string {
   return text.split(/\r\n|\r|\n/).map((line) => `  ${printable(line)}`).join("\n");
 }
 
-/** What a value of a tag means, if there is a list of its codes and it is in there. */
+/**
+ * What a value of a tag means, if there is a list of its codes and it is in there.
+ *
+ * @example
+ * ```ts
+ * import { meaning } from "./protocol.ts";
+ *
+ * if (meaning("AF", "0451")?.label !== "refused") throw new Error("not as expected");
+ * ```
+ */
 export function meaning(tag: string, value: string): Term | undefined {
   return TAGS.get(tag)?.codes?.get(tag === "AF" ? value.slice(0, 2) : value);
 }
 
-/** A message for people to read: a line a field, with the meaning of each tag and code. */
+/**
+ * A message for people to read: a line a field, with the meaning of each tag and code.
+ *
+ * @example
+ * ```ts
+ * import { describe } from "./protocol.ts";
+ *
+ * if (!describe({ CD: "1" }).endsWith("action: credit (crédit)")) throw new Error("not as expected");
+ * ```
+ */
 export function describe(message: Message): string {
   return Object.entries(message).map(([tag, value]) => {
     const label = TAGS.get(tag)?.label ?? "unknown tag";
@@ -794,7 +957,16 @@ export function describe(message: Message): string {
   }).join("\n");
 }
 
-/** What else bytes that are no message look like, if that can be told: HTTP, TLS, or the framing of a serial link. (4) */
+/**
+ * What else bytes that are no message look like, if that can be told: HTTP, TLS, or the framing of a serial link. (4)
+ *
+ * @example
+ * ```ts
+ * import { foreignProtocol } from "./protocol.ts";
+ *
+ * if (!foreignProtocol("GET / HTTP/1.1")?.startsWith("HTTP")) throw new Error("not as expected");
+ * ```
+ */
 export function foreignProtocol(raw: string): string | undefined {
   if (raw.startsWith("\x02")) {
     return "serial framing (STX): over IP a message goes without STX, ETX and LRC";
@@ -808,7 +980,17 @@ export function foreignProtocol(raw: string): string | undefined {
 
 // ---------------------------------------------------------------- options
 
-/** An option of a command or a function that is not as it must be. The message names it, what was expected and what came. */
+/**
+ * An option of a command or a function that is not as it must be. The message names it, what was expected and what came.
+ *
+ * @example
+ * ```ts
+ * import { OptionError } from "./protocol.ts";
+ *
+ * const { message } = new OptionError("port", "a number", "x");
+ * if (message !== 'port: expected a number, got "x"') throw new Error("not as expected");
+ * ```
+ */
 export class OptionError extends Error {
   /** @ignore */
   override name = "OptionError";
@@ -883,6 +1065,12 @@ function lettersApart(one: string, other: string): number {
  * A number within bounds, as it is.
  *
  * @throws {OptionError} It is out of them, or not whole where it must be.
+ * @example
+ * ```ts
+ * import { inRange } from "./protocol.ts";
+ *
+ * if (inRange("port", 8888, 1, 65535) !== 8888) throw new Error("not as expected");
+ * ```
  */
 export function inRange(
   option: string,
@@ -904,6 +1092,12 @@ export function inRange(
  * A number written in decimal digits, with or without a dot and decimals.
  *
  * @throws {OptionError} It is written otherwise.
+ * @example
+ * ```ts
+ * import { parseNumber } from "./protocol.ts";
+ *
+ * if (parseNumber("duration", "0.5") !== 0.5) throw new Error("not as expected");
+ * ```
  */
 export function parseNumber(option: string, text: string): number {
   if (!/^\d+(\.\d+)?$/.test(text)) throw new OptionError(option, "a number such as 3 or 0.5", text);
@@ -914,6 +1108,13 @@ export function parseNumber(option: string, text: string): number {
  * What is wrong with the arguments of a command, in one line, if that is what an error is about.
  *
  * @param options The long options that the command has, without their dashes.
+ * @example
+ * ```ts
+ * import { argumentError, OptionError } from "./protocol.ts";
+ *
+ * const text = argumentError(new OptionError("logLevel", "a level", "x"), []);
+ * if (!text?.startsWith("--log-level: expected a level")) throw new Error("not as expected");
+ * ```
  */
 export function argumentError(error: unknown, options: readonly string[]): string | undefined {
   const help = "(--help lists the options)";
@@ -929,5 +1130,14 @@ export function argumentError(error: unknown, options: readonly string[]): strin
   return `${message.split("\n", 1)[0]}${meant ? `; did you mean --${meant}?` : ""} ${help}`;
 }
 
-/** The version of this package. */
+/**
+ * The version of this package.
+ *
+ * @example
+ * ```ts
+ * import { VERSION } from "./protocol.ts";
+ *
+ * if (!/^\d+\.\d+\.\d+$/.test(VERSION)) throw new Error("not as expected");
+ * ```
+ */
 export const VERSION = "0.1.0";

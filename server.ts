@@ -109,13 +109,21 @@ const CARDS: Readonly<Record<Card, CardData>> = {
 };
 const CARD_NAMES = Object.keys(CARDS) as Card[];
 
-const FAULTS = ["silent", "close", "reset", "truncate", "garbage", "split", "dribble"] as const;
 /**
  * What goes wrong with an answer: it never comes (silent); the connection is closed or reset instead of it; it is cut
  * inside a field and the connection closed (truncate); bytes that are no message come instead of it (garbage); it comes
  * in segments, cut inside a tag, a length, a value and between two fields (split), or byte by byte (dribble).
  */
-export type Fault = typeof FAULTS[number];
+export type Fault = "silent" | "close" | "reset" | "truncate" | "garbage" | "split" | "dribble";
+const FAULTS: readonly Fault[] = [
+  "silent",
+  "close",
+  "reset",
+  "truncate",
+  "garbage",
+  "split",
+  "dribble",
+];
 
 /** How a transaction ends. Everything has a default: it is approved, with a contact CB card. */
 export interface Outcome {
@@ -213,7 +221,16 @@ function checkOutcome(outcome: Outcome, option: string): Outcome {
   return { ...outcome };
 }
 
-/** An outcome in the words of {@linkcode parseOutcome}. */
+/**
+ * An outcome in the words of {@linkcode parseOutcome}.
+ *
+ * @example
+ * ```ts
+ * import { formatOutcome } from "./server.ts";
+ *
+ * if (formatOutcome({ failure: "04", fault: "split" }) !== "refused,split") throw new Error("not as expected");
+ * ```
+ */
 export function formatOutcome(outcome: Outcome): string {
   const { failure = "", card, pending, delay, fault, hangup, tags = {} } = outcome;
   const ending = [...ENDINGS].find(([, code]) => code === failure)?.[0] ?? failure;
@@ -249,7 +266,16 @@ function toOutcome(outcome: OutcomeOrText, option = "outcome"): Outcome {
 
 // ---------------------------------------------------------------- options
 
-/** How much a log tells, from all to little. */
+/**
+ * How much a log tells, from all to little.
+ *
+ * @example
+ * ```ts
+ * import { LOG_LEVELS } from "./server.ts";
+ *
+ * if (LOG_LEVELS.indexOf("warn") < LOG_LEVELS.indexOf("info")) throw new Error("not as expected");
+ * ```
+ */
 export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
 /** One of {@linkcode LOG_LEVELS}. */
 export type LogLevel = typeof LOG_LEVELS[number];
@@ -1055,7 +1081,22 @@ export interface Terminal extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-/** A terminal cannot listen. The message names host and port and says why, `cause` is the error of the system. */
+/**
+ * A terminal cannot listen. The message names host and port and says why, `cause` is the error of the system.
+ *
+ * @example
+ * ```ts
+ * import { ListenError, startTerminal } from "./server.ts";
+ *
+ * await using terminal = await startTerminal({ port: 0, host: "127.0.0.1" });
+ * const again = startTerminal({ port: terminal.port, host: "127.0.0.1" });
+ * await again.then(() => {
+ *   throw new Error("not as expected");
+ * }, (error) => {
+ *   if (!(error instanceof ListenError)) throw error;
+ * });
+ * ```
+ */
 export class ListenError extends Error {
   /** @ignore */
   override name = "ListenError";
