@@ -324,8 +324,8 @@ export interface TerminalOptions {
   /** Bytes that a request may have; a longer one is malformed. Default: {@linkcode MAX_MESSAGE}. */
   maxRequest?: number;
   /**
-   * Bytes of answers that a POS may leave unread before its connection is dropped. Default: 1 MiB (our choice: more than
-   * a thousand of the longest answers with a receipt, which no POS asks for without reading one).
+   * Bytes of answers that a POS may leave unread before its connection is dropped. Default: 1 MiB (our choice:
+   * hundreds of the longest answers with a receipt, which no POS asks for without reading one).
    */
   maxUnread?: number;
   /**
@@ -375,8 +375,10 @@ const PATIENCE = 300;
 const MAX_TIMEOUT = 86_400_000;
 /** Most bytes or connections that a bound can be set to (our choice: far beyond what fits into memory). */
 const MAX_BOUND = 2 ** 40;
-/** Connections that the system keeps until they are accepted: with 511, the default, tills that connect at the same
- * moment wait a second for their second SYN. */
+/**
+ * Connections that the system keeps until they are accepted: with 511, the default, tills that connect at the same
+ * moment wait a second for their second SYN.
+ */
 const BACKLOG = 4_096;
 /** Milliseconds that a peer has to close its side after this one closed the connection (our choice). */
 const CLOSE_TIMEOUT = 1_000;
@@ -470,12 +472,11 @@ function randomDigits(count: number): string {
 }
 
 /** Sets tags of an answer; "" leaves one out. */
-function setTags(answer: Message, tags: Message = {}): Message {
+function setTags(answer: Message, tags: Message = {}): void {
   for (const [tag, value] of Object.entries(tags)) {
     if (value === "") delete answer[tag];
     else answer[tag] = value;
   }
-  return answer;
 }
 
 /** Letters and decimals of the currencies that a receipt knows; of others it tells number and minor units. */
