@@ -145,16 +145,17 @@ async function ask(port: number, request: Message | string): Promise<Message> {
   return answer!;
 }
 
-/** A terminal that does with a connection what no real one should. */
-async function fakeTerminal(
-  play: (peer: Peer) => void | Promise<void>,
-): Promise<{ port: number } & AsyncDisposable> {
+/** Something that answers a request as no outcome can: with these pieces, in segments of their own. */
+async function answering(...pieces: string[]): Promise<{ port: number } & AsyncDisposable> {
   const peers: Peer[] = [];
-  const server = net.createServer((socket) => {
+  const server = net.createServer(async (socket) => {
     const peer = new Peer(socket);
     peers.push(peer);
-    // What the POS under test makes of it is for the test to see, not whether all of it could be played.
-    Promise.resolve(play(peer)).catch(() => {});
+    await peer.until(/./).catch(() => pieces = []); // the POS has gone, which its test sees
+    for (const piece of pieces) {
+      peer.send(piece);
+      await sleep(10);
+    }
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -165,17 +166,6 @@ async function fakeTerminal(
       await new Promise((resolve) => server.close(resolve));
     },
   };
-}
-
-/** A terminal that waits for a request and then writes pieces, as segments of their own. */
-function answering(...pieces: string[]): ReturnType<typeof fakeTerminal> {
-  return fakeTerminal(async (peer) => {
-    await peer.until(/./);
-    for (const piece of pieces) {
-      peer.send(piece);
-      await sleep(10);
-    }
-  });
 }
 
 interface Ran {
@@ -1614,10 +1604,7 @@ test("pay() reads an answer split anywhere, with line ends around it, and padded
       pieces.join("|"),
     );
   }
-  await using closing = await fakeTerminal(async (peer) => {
-    await peer.until(/./);
-    peer.socket.end(APPROVAL);
-  });
+  await using closing = await terminalWith({ outcome: "hangup" });
   assert.equal((await payAt(closing.port, { settle: 10_000 })).status, "approved");
 });
 
@@ -1639,9 +1626,7 @@ test("pay() waits after AE 11 for the final answer, unless it asked for an answe
 });
 
 test("pay() tells a payment in part when the POS allowed it", async () => {
-  await using terminal = await answering(
-    text({ ...DEBIT_MESSAGE, BF: "1", AE: "10", CB: "00500" }),
-  );
+  await using terminal = await terminalWith({ outcome: "success,CB=00500" });
   const result = await payAt(terminal.port, { tags: { BF: "1" } });
   assert.deepEqual([result.status, result.amount, result.asked], ["approved", "5.00", "112.45"]);
 });
@@ -1841,7 +1826,7 @@ test("as the shop bridge's: amounts choose the outcome, delays and log are the t
   assert.ok(log.some((text) => /received: .*1003/.test(text)));
 });
 
-test("as the salon bridge's: success, failure or one of them at random, after a delay", async () => {
+test("as the salon bridge's: one outcome or another after a delay, here or by calling the POS back", async () => {
   let count = 0;
   await using terminal = await terminalWith({
     outcome: () => count++ % 2 ? "refused" : "success",
@@ -1849,6 +1834,28 @@ test("as the salon bridge's: success, failure or one of them at random, after a 
   });
   const statuses = [(await payAt(terminal.port)).status, (await payAt(terminal.port)).status];
   assert.deepEqual(statuses, ["approved", "declined"]);
+
+  const called = Promise.withResolvers<Message>();
+  const pos = net.createServer((socket) => {
+    socket.once("data", (chunk: Uint8Array) => {
+      called.resolve(decode(chunk));
+      socket.end();
+    });
+  });
+  pos.listen(0, "127.0.0.1");
+  await once(pos, "listening");
+  await using calling = await terminalWith({
+    outcome: async (request) => {
+      const { port } = pos.address() as net.AddressInfo;
+      await using peer = await Peer.connect(port);
+      peer.send(text({ ...request, AE: "10" }));
+      await peer.closed;
+      return "close";
+    },
+  });
+  await assert.rejects(payAt(calling.port), UnansweredError);
+  assert.deepEqual(await called.promise, { ...DEBIT_MESSAGE, AE: "10" });
+  await new Promise((resolve) => pos.close(resolve));
 });
 
 // ---------------------------------------------------------------- the commands
