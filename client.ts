@@ -10,12 +10,13 @@
  *
  * @example A payment of 112.45 EUR on a simulated terminal; a real one needs its `host`
  * ```ts
+ * import assert from "node:assert/strict";
  * import { pay } from "./client.ts";
  * import { startTerminal } from "./server.ts";
  *
  * await using terminal = await startTerminal({ port: 0, duration: 0 });
  * const result = await pay({ port: terminal.port, amount: "112.45" });
- * if (result.status !== "approved") throw new Error("not as expected");
+ * assert.equal(result.status, "approved");
  * console.log(`paid with card ${result.answer.AA}`);
  * ```
  *
@@ -59,11 +60,12 @@ import {
  *
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { ExchangeError, pay } from "./client.ts";
  *
- * await pay({ port: 1, amount: "1" }).catch((error) => {
- *   if (!(error instanceof ExchangeError) || error.status !== "unreachable") throw error;
- * });
+ * const error = await pay({ port: 1, amount: "1" }).catch((error) => error);
+ * assert.ok(error instanceof ExchangeError);
+ * assert.equal(error.status, "unreachable");
  * ```
  */
 export abstract class ExchangeError extends Error {
@@ -87,11 +89,10 @@ export abstract class ExchangeError extends Error {
  *
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { pay, UnreachableError } from "./client.ts";
  *
- * await pay({ port: 1, amount: "1" }).catch((error) => {
- *   if (!(error instanceof UnreachableError)) throw error;
- * });
+ * await assert.rejects(pay({ port: 1, amount: "1" }), UnreachableError);
  * ```
  */
 export class UnreachableError extends ExchangeError {
@@ -106,13 +107,12 @@ export class UnreachableError extends ExchangeError {
  *
  * @example
  * ```ts
- * import { UnansweredError, pay } from "./client.ts";
+ * import assert from "node:assert/strict";
+ * import { pay, UnansweredError } from "./client.ts";
  * import { startTerminal } from "./server.ts";
  *
  * await using terminal = await startTerminal({ port: 0, duration: 0, outcome: "close" });
- * await pay({ port: terminal.port, amount: "1" }).catch((error) => {
- *   if (!(error instanceof UnansweredError)) throw error;
- * });
+ * await assert.rejects(pay({ port: terminal.port, amount: "1" }), UnansweredError);
  * ```
  */
 export class UnansweredError extends ExchangeError {
@@ -132,13 +132,12 @@ export class UnansweredError extends ExchangeError {
  *
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { InvalidAnswerError, pay } from "./client.ts";
  * import { startTerminal } from "./server.ts";
  *
  * await using terminal = await startTerminal({ port: 0, duration: 0, outcome: "garbage" });
- * await pay({ port: terminal.port, amount: "1" }).catch((error) => {
- *   if (!(error instanceof InvalidAnswerError)) throw error;
- * });
+ * await assert.rejects(pay({ port: terminal.port, amount: "1" }), InvalidAnswerError);
  * ```
  */
 export class InvalidAnswerError extends ExchangeError {
@@ -197,13 +196,14 @@ const MAX_TIMEOUT = 86_400;
  * @throws {InvalidAnswerError} What came is no message.
  * @example Asking whether a terminal is there
  * ```ts
+ * import assert from "node:assert/strict";
  * import { exchange } from "./client.ts";
  * import { startTerminal } from "./server.ts";
  *
  * await using terminal = await startTerminal({ port: 0 });
  * const request = { CZ: "0300", CJ: "012345678901", CA: "01", CD: "I" };
  * const answer = await exchange(request, { port: terminal.port, timeout: 5 });
- * if (answer.AE !== "10") throw new Error("not as expected");
+ * assert.equal(answer.AE, "10");
  * ```
  */
 export async function exchange(request: Message, options: ExchangeOptions = {}): Promise<Message> {
@@ -384,12 +384,14 @@ export interface PaymentResult {
  * @throws {InvalidAnswerError} The answer is malformed, has no usable status, or does not fit the request.
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { pay } from "./client.ts";
  * import { startTerminal } from "./server.ts";
  *
  * await using terminal = await startTerminal({ port: 0, duration: 0, outcome: "refused" });
  * const { status, failure } = await pay({ port: terminal.port, amount: "-10" });
- * if (status !== "declined" || failure?.code !== "04") throw new Error("not as expected");
+ * assert.equal(status, "declined");
+ * assert.equal(failure?.code, "04");
  * ```
  */
 export async function pay(options: PaymentOptions): Promise<PaymentResult> {

@@ -24,11 +24,12 @@
  *
  * @example A message to bytes and back
  * ```ts
+ * import assert from "node:assert/strict";
  * import { decode, encode } from "./protocol.ts";
  *
  * const bytes = encode({ CZ: "0300", CJ: "012345678901", CA: "01", CD: "I" });
  * const message = decode(bytes);
- * if (message.CD !== "I") throw new Error("not the same");
+ * assert.equal(message.CD, "I");
  * ```
  *
  * @module
@@ -55,9 +56,10 @@ export interface Action extends Term {
  *
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { ACTIONS } from "./protocol.ts";
  *
- * if (ACTIONS.get("1")?.label !== "credit") throw new Error("not as expected");
+ * assert.equal(ACTIONS.get("1")?.label, "credit");
  * ```
  */
 export const ACTIONS: ReadonlyMap<string, Action> = new Map([
@@ -76,9 +78,10 @@ export const ACTIONS: ReadonlyMap<string, Action> = new Map([
  *
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { STATUSES } from "./protocol.ts";
  *
- * if (STATUSES.get("10")?.french !== "effectuée") throw new Error("not as expected");
+ * assert.equal(STATUSES.get("10")?.french, "effectuée");
  * ```
  */
 export const STATUSES: ReadonlyMap<string, Term> = new Map([
@@ -92,9 +95,10 @@ export const STATUSES: ReadonlyMap<string, Term> = new Map([
  *
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { FAILURES } from "./protocol.ts";
  *
- * if (FAILURES.get("04")?.french !== "refusée") throw new Error("not as expected");
+ * assert.equal(FAILURES.get("04")?.french, "refusée");
  * ```
  */
 export const FAILURES: ReadonlyMap<string, Term> = new Map([
@@ -119,9 +123,10 @@ export const FAILURES: ReadonlyMap<string, Term> = new Map([
  *
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { APPLICATIONS } from "./protocol.ts";
  *
- * if (APPLICATIONS.get("00C")?.label !== "cheque") throw new Error("not as expected");
+ * assert.equal(APPLICATIONS.get("00C")?.label, "cheque");
  * ```
  */
 export const APPLICATIONS: ReadonlyMap<string, Term> = new Map([
@@ -157,9 +162,10 @@ export const APPLICATIONS: ReadonlyMap<string, Term> = new Map([
  *
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { READ_MODES } from "./protocol.ts";
  *
- * if (READ_MODES.get("2")?.label !== "contactless") throw new Error("not as expected");
+ * assert.equal(READ_MODES.get("2")?.label, "contactless");
  * ```
  */
 export const READ_MODES: ReadonlyMap<string, Term> = new Map([
@@ -194,9 +200,10 @@ export interface Tag {
  *
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { TAGS } from "./protocol.ts";
  *
- * if (TAGS.get("CB")?.label !== "amount in minor units") throw new Error("not as expected");
+ * assert.equal(TAGS.get("CB")?.label, "amount in minor units");
  * ```
  */
 export const TAGS: ReadonlyMap<string, Tag> = new Map<string, Tag>([
@@ -251,9 +258,10 @@ export const TAGS: ReadonlyMap<string, Tag> = new Map<string, Tag>([
  * @param action The value of CD. One that is not in {@linkcode ACTIONS} needs the four.
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { mandatoryTags } from "./protocol.ts";
  *
- * if (mandatoryTags("I").includes("CB")) throw new Error("not as expected");
+ * assert.deepEqual(mandatoryTags("I"), ["CZ", "CJ", "CA", "CD"]);
  * ```
  */
 export function mandatoryTags(action: string | undefined): readonly string[] {
@@ -295,13 +303,10 @@ export interface Received {
  *
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { decode, ProtocolError } from "./protocol.ts";
  *
- * try {
- *   decode("CZ00x0300");
- * } catch (error) {
- *   if (!(error instanceof ProtocolError) || error.at !== 4) throw new Error("not as expected");
- * }
+ * assert.throws(() => decode("CZ00x0300"), (error) => error instanceof ProtocolError && error.at === 4);
  * ```
  */
 export class ProtocolError extends Error {
@@ -322,9 +327,10 @@ export class ProtocolError extends Error {
  *
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { MAX_MESSAGE, MessageReader } from "./protocol.ts";
  *
- * if (new MessageReader(MAX_MESSAGE).state !== "empty") throw new Error("not as expected");
+ * assert.equal(new MessageReader(MAX_MESSAGE).state, "empty");
  * ```
  */
 export const MAX_MESSAGE = 65_536;
@@ -337,10 +343,11 @@ const HEAD = 5; // bytes of a tag and a length
  * @throws {ProtocolError} A tag is not two letters A-Z, or its value not 1 to 999 characters of Latin-1. The tag is named.
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { encode } from "./protocol.ts";
  *
  * const bytes = encode({ CB: "11245", CZ: "0300" });
- * if (String.fromCharCode(...bytes) !== "CZ0040300CB00511245") throw new Error("not as expected");
+ * assert.equal(String.fromCharCode(...bytes), "CZ0040300CB00511245");
  * ```
  */
 export function encode(message: Message): Uint8Array {
@@ -356,9 +363,10 @@ export function encode(message: Message): Uint8Array {
  * @throws {ProtocolError} As {@linkcode encode}.
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { encodeText } from "./protocol.ts";
  *
- * if (encodeText({ CB: "50", CZ: "0300" }) !== "CZ0040300CB00250") throw new Error("not as expected");
+ * assert.equal(encodeText({ CB: "50", CZ: "0300" }), "CZ0040300CB00250");
  * ```
  */
 export function encodeText(message: Message): string {
@@ -395,10 +403,12 @@ function encodeField(tag: string, value: unknown): string {
  * @throws {ProtocolError} No message, more than one, or one with a tag twice. It says what is wrong and at which byte.
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { decode } from "./protocol.ts";
  *
  * const { AE, AF } = decode("CZ0040320CJ012999999999999AE00201AF00204");
- * if (AE !== "01" || AF !== "04") throw new Error("not as expected");
+ * assert.equal(AE, "01");
+ * assert.equal(AF, "04");
  * ```
  */
 export function decode(bytes: Uint8Array | string): Message {
@@ -421,10 +431,11 @@ export function decode(bytes: Uint8Array | string): Message {
  *
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { MessageReader, repeatedField } from "./protocol.ts";
  *
  * const [received] = new MessageReader().feed("CZ0040300CA00201CA00202\n");
- * if (received === undefined || repeatedField(received)?.value !== "02") throw new Error("not as expected");
+ * assert.equal(received && repeatedField(received)?.value, "02");
  * ```
  */
 export function repeatedField({ fields, message }: Received): Field | undefined {
@@ -437,9 +448,10 @@ export function repeatedField({ fields, message }: Received): Field | undefined 
  *
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { latin1 } from "./protocol.ts";
  *
- * if (latin1(Uint8Array.of(0xe9)) !== "é") throw new Error("not as expected");
+ * assert.equal(latin1(Uint8Array.of(0xe9)), "é");
  * ```
  */
 export function latin1(bytes: Uint8Array): string {
@@ -474,14 +486,15 @@ export type ReaderState = "empty" | "incomplete" | "whole" | "malformed";
  *
  * @example Reading until the sender pauses
  * ```ts
+ * import assert from "node:assert/strict";
  * import { MessageReader } from "./protocol.ts";
  *
  * const reader = new MessageReader();
  * reader.feed("CZ0040300AE");
  * reader.feed("00210");
- * if (reader.state !== "whole") throw new Error("not as expected");
+ * assert.equal(reader.state, "whole");
  * const { message } = reader.take(); // nothing came for a while: that was all
- * if (message.AE !== "10") throw new Error("not as expected");
+ * assert.equal(message.AE, "10");
  * ```
  */
 export class MessageReader {
@@ -632,12 +645,13 @@ export interface Deviation {
  *
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { decode, deviations, MessageReader } from "./protocol.ts";
  *
  * const reader = new MessageReader();
  * reader.feed("CZ0040300CB0015");
  * const [deviation] = deviations(reader.take());
- * if (deviation?.message !== "CB: expected 2 to 12 characters, got 1") throw new Error("not as expected");
+ * assert.equal(deviation?.message, "CB: expected 2 to 12 characters, got 1");
  * ```
  */
 export function deviations(request: Received): Deviation[] {
@@ -690,9 +704,10 @@ export interface Receipt {
  * @returns Undefined when no receipt is wanted. Digits that are missing count as 0 (our choice).
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { wantedReceipt } from "./protocol.ts";
  *
- * if (wantedReceipt("110")?.copy !== "merchant") throw new Error("not as expected");
+ * assert.equal(wantedReceipt("110")?.copy, "merchant");
  * ```
  */
 export function wantedReceipt(
@@ -709,10 +724,11 @@ export function wantedReceipt(
  * @throws {ProtocolError} The text has more than 675 characters, which are the 900 of AK, or others than Latin-1.
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { encodeReceipt } from "./protocol.ts";
  *
  * const zt = encodeReceipt({ copy: "customer", format: "text", text: "DEBIT" });
- * if (zt !== "CK003100AK008REVCSVQ=") throw new Error("not as expected");
+ * assert.equal(zt, "CK003100AK008REVCSVQ=");
  * ```
  */
 export function encodeReceipt({ copy, format, text }: Receipt): string {
@@ -731,10 +747,11 @@ export function encodeReceipt({ copy, format, text }: Receipt): string {
  *
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { decodeReceipts, encodeReceipt } from "./protocol.ts";
  *
  * const [receipt] = decodeReceipts(encodeReceipt({ copy: "customer", format: "text", text: "DEBIT" }));
- * if (receipt?.text !== "DEBIT") throw new Error("not as expected");
+ * assert.equal(receipt?.text, "DEBIT");
  * ```
  */
 export function decodeReceipts(zt: string): Receipt[] {
@@ -759,9 +776,10 @@ export function decodeReceipts(zt: string): Receipt[] {
  * @throws {OptionError} It is no decimal number, has more decimals than the currency, or more than the 12 digits of CB. (1)
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { toMinorUnits } from "./protocol.ts";
  *
- * if (toMinorUnits("112.45", 2) !== "11245") throw new Error("not as expected");
+ * assert.equal(toMinorUnits("112.45", 2), "11245");
  * ```
  */
 export function toMinorUnits(amount: string, decimals: number): string {
@@ -784,9 +802,10 @@ export function toMinorUnits(amount: string, decimals: number): string {
  * @throws {RangeError} It is not digits.
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { toDecimal } from "./protocol.ts";
  *
- * if (toDecimal("0011245", 2) !== "112.45") throw new Error("not as expected");
+ * assert.equal(toDecimal("0011245", 2), "112.45");
  * ```
  */
 export function toDecimal(units: string, decimals: number): string {
@@ -826,11 +845,13 @@ export type Verdict =
  *
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { decode, interpret } from "./protocol.ts";
  *
  * const request = decode("CZ0040300CJ012247300123456CA00201CB00512345CD0010CE003978");
  * const verdict = interpret(request, { ...request, AE: "01", AF: "04" });
- * if (verdict.status !== "declined" || verdict.failure.label !== "refused") throw new Error("not as expected");
+ * assert.ok(verdict.status === "declined");
+ * assert.equal(verdict.failure.label, "refused");
  * ```
  */
 export function interpret(request: Message, answer: Message): Verdict {
@@ -860,10 +881,11 @@ function readFailure(value: string): Failure {
  * has them. Leading zeros of CB do not count, and after BF 1 it may be lower: paid in part. (5)
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { misfit } from "./protocol.ts";
  *
  * const why = misfit({ CB: "500" }, { CB: "400" });
- * if (why !== 'expected CB to be "500" as in the request, got "400"') throw new Error("not as expected");
+ * assert.equal(why, 'expected CB to be "500" as in the request, got "400"');
  * ```
  */
 export function misfit(request: Message, answer: Message): string | undefined {
@@ -894,9 +916,10 @@ function fitsAmount(asked: string, got: string, partly: boolean): boolean {
  *
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { printable } from "./protocol.ts";
  *
- * if (printable("\x1b[2J") !== "\\x1b[2J") throw new Error("not as expected");
+ * assert.equal(printable("\x1b[2J"), "\\x1b[2J");
  * ```
  */
 export function printable(text: string): string {
@@ -911,9 +934,10 @@ export function printable(text: string): string {
  *
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { printableLines } from "./protocol.ts";
  *
- * if (printableLines("one\ntwo") !== "  one\n  two") throw new Error("not as expected");
+ * assert.equal(printableLines("one\ntwo"), "  one\n  two");
  * ```
  */
 export function printableLines(text: string): string {
@@ -925,9 +949,10 @@ export function printableLines(text: string): string {
  *
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { meaning } from "./protocol.ts";
  *
- * if (meaning("AF", "0451")?.label !== "refused") throw new Error("not as expected");
+ * assert.equal(meaning("AF", "0451")?.label, "refused");
  * ```
  */
 export function meaning(tag: string, value: string): Term | undefined {
@@ -939,9 +964,10 @@ export function meaning(tag: string, value: string): Term | undefined {
  *
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { describe } from "./protocol.ts";
  *
- * if (!describe({ CD: "1" }).endsWith("action: credit (crédit)")) throw new Error("not as expected");
+ * assert.match(describe({ CD: "1" }), /action: credit \(crédit\)$/);
  * ```
  */
 export function describe(message: Message): string {
@@ -962,9 +988,10 @@ export function describe(message: Message): string {
  *
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { foreignProtocol } from "./protocol.ts";
  *
- * if (!foreignProtocol("GET / HTTP/1.1")?.startsWith("HTTP")) throw new Error("not as expected");
+ * assert.match(foreignProtocol("GET / HTTP/1.1") ?? "", /^HTTP/);
  * ```
  */
 export function foreignProtocol(raw: string): string | undefined {
@@ -985,10 +1012,11 @@ export function foreignProtocol(raw: string): string | undefined {
  *
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { OptionError } from "./protocol.ts";
  *
  * const { message } = new OptionError("port", "a number", "x");
- * if (message !== 'port: expected a number, got "x"') throw new Error("not as expected");
+ * assert.equal(message, 'port: expected a number, got "x"');
  * ```
  */
 export class OptionError extends Error {
@@ -1021,9 +1049,10 @@ export class OptionError extends Error {
  * @throws {OptionError} It is none of them. The nearest is suggested.
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { oneOf } from "./protocol.ts";
  *
- * if (oneOf("card", ["visa", "amex"], "Visa") !== "visa") throw new Error("not as expected");
+ * assert.equal(oneOf("card", ["visa", "amex"], "Visa"), "visa");
  * ```
  */
 export function oneOf<Word extends string>(
@@ -1067,9 +1096,10 @@ function lettersApart(one: string, other: string): number {
  * @throws {OptionError} It is out of them, or not whole where it must be.
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { inRange } from "./protocol.ts";
  *
- * if (inRange("port", 8888, 1, 65535) !== 8888) throw new Error("not as expected");
+ * assert.equal(inRange("port", 8888, 1, 65535), 8888);
  * ```
  */
 export function inRange(
@@ -1094,9 +1124,10 @@ export function inRange(
  * @throws {OptionError} It is written otherwise.
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { parseNumber } from "./protocol.ts";
  *
- * if (parseNumber("duration", "0.5") !== 0.5) throw new Error("not as expected");
+ * assert.equal(parseNumber("duration", "0.5"), 0.5);
  * ```
  */
 export function parseNumber(option: string, text: string): number {
@@ -1110,10 +1141,11 @@ export function parseNumber(option: string, text: string): number {
  * @param options The long options that the command has, without their dashes.
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { argumentError, OptionError } from "./protocol.ts";
  *
  * const text = argumentError(new OptionError("logLevel", "a level", "x"), []);
- * if (!text?.startsWith("--log-level: expected a level")) throw new Error("not as expected");
+ * assert.match(text ?? "", /^--log-level: expected a level, got "x"/);
  * ```
  */
 export function argumentError(error: unknown, options: readonly string[]): string | undefined {
@@ -1135,9 +1167,10 @@ export function argumentError(error: unknown, options: readonly string[]): strin
  *
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { VERSION } from "./protocol.ts";
  *
- * if (!/^\d+\.\d+\.\d+$/.test(VERSION)) throw new Error("not as expected");
+ * assert.match(VERSION, /^\d+\.\d+\.\d+$/);
  * ```
  */
 export const VERSION = "0.1.0";

@@ -155,10 +155,12 @@ const OUTCOME_WORDS =
  * @throws {OptionError} A word is none of these, or the second of its kind.
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { parseOutcome } from "./server.ts";
  *
  * const { failure, tags } = parseOutcome("abandon,CB=,delay=1..5"); // the red button of an Ingenico
- * if (failure !== "11" || tags?.CB !== "") throw new Error("not as expected");
+ * assert.equal(failure, "11");
+ * assert.equal(tags?.CB, "");
  * ```
  */
 export function parseOutcome(text: string, option = "outcome"): Outcome {
@@ -226,9 +228,10 @@ function checkOutcome(outcome: Outcome, option: string): Outcome {
  *
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { formatOutcome } from "./server.ts";
  *
- * if (formatOutcome({ failure: "04", fault: "split" }) !== "refused,split") throw new Error("not as expected");
+ * assert.equal(formatOutcome({ failure: "04", fault: "split" }), "refused,split");
  * ```
  */
 export function formatOutcome(outcome: Outcome): string {
@@ -271,9 +274,10 @@ function toOutcome(outcome: OutcomeOrText, option = "outcome"): Outcome {
  *
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { LOG_LEVELS } from "./server.ts";
  *
- * if (LOG_LEVELS.indexOf("warn") < LOG_LEVELS.indexOf("info")) throw new Error("not as expected");
+ * assert.ok(LOG_LEVELS.indexOf("warn") > LOG_LEVELS.indexOf("info"));
  * ```
  */
 export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
@@ -1087,15 +1091,11 @@ export interface Terminal extends AsyncDisposable {
  *
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { ListenError, startTerminal } from "./server.ts";
  *
  * await using terminal = await startTerminal({ port: 0, host: "127.0.0.1" });
- * const again = startTerminal({ port: terminal.port, host: "127.0.0.1" });
- * await again.then(() => {
- *   throw new Error("not as expected");
- * }, (error) => {
- *   if (!(error instanceof ListenError)) throw error;
- * });
+ * await assert.rejects(startTerminal({ port: terminal.port, host: "127.0.0.1" }), ListenError);
  * ```
  */
 export class ListenError extends Error {
@@ -1111,11 +1111,12 @@ export class ListenError extends Error {
  * @throws {ListenError} It cannot listen there.
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { startTerminal } from "./server.ts";
  *
  * await using terminal = await startTerminal({ port: 0, host: "127.0.0.1" });
  * terminal.nextOutcome("refused", "success,delay=10");
- * if (terminal.port === 0) throw new Error("not as expected");
+ * assert.notEqual(terminal.port, 0);
  * ```
  */
 export async function startTerminal(options: TerminalOptions = {}): Promise<Terminal> {
