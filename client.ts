@@ -37,6 +37,7 @@ import {
   foreignProtocol,
   inRange,
   interpret,
+  inWords,
   latin1,
   type Message,
   MessageReader,
@@ -48,6 +49,7 @@ import {
   type Receipt,
   type Received,
   repeatedField,
+  type Term,
   toDecimal,
   toMinorUnits,
   VERSION,
@@ -642,25 +644,31 @@ function readTag(text: string): [tag: string, value: string] {
   return [text.slice(0, at), text.slice(at + 1)];
 }
 
+/** What a code means, if it is in the table. */
+function term(table: ReadonlyMap<string, Term>, code: string | undefined): string | undefined {
+  const found = table.get(code ?? "");
+  return found && inWords(found);
+}
+
 /** A result in one line. */
 function summary(
   { status, request, answer, failure, amount, asked, currency }: PaymentResult,
 ): string {
   const action = request["CD"] === "0"
     ? ""
-    : ` ${ACTIONS.get(request["CD"] ?? "")?.label ?? `action ${request["CD"]}`}`;
+    : ` ${term(ACTIONS, request["CD"]) ?? `action ${request["CD"]}`}`;
   const money = amount === undefined ? "" : ` ${amount} ${currency}`;
   const what = `${status.toUpperCase()}${action}${money}`;
   if (failure) {
     const code = failure.code === "" ? "no AF" : `AF ${failure.code}`;
-    return `${what}: ${failure.label} (${code})${failure.detail && `, ${failure.detail}`}`;
+    return `${what}: ${inWords(failure)}, ${code}${failure.detail && `, ${failure.detail}`}`;
   }
   if (status === "accepted") {
     return `${what}: the terminal has taken it into account and does not tell the outcome`;
   }
   const part = (text: string, value: string | undefined): string =>
     value ? `, ${text}${value}` : "";
-  const application = APPLICATIONS.get(answer["CC"] ?? "")?.label ?? answer["CC"];
+  const application = term(APPLICATIONS, answer["CC"]) ?? answer["CC"];
   const card = part("card ", answer["AA"]) + part("authorisation ", answer["AC"]);
   return what + (asked ? ` of ${asked}` : "") + part("", application) + card;
 }

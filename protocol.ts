@@ -657,6 +657,8 @@ export interface Deviation {
 export function deviations(request: Received): Deviation[] {
   const found: Deviation[] = [];
   const add = (message: string, harmless = false): unknown => found.push({ message, harmless });
+  const foreign = request.error && foreignProtocol(request.raw);
+  if (foreign) add(`expected Caisse-AP over IP, this looks like ${foreign}`);
   const first = request.fields[0]?.tag;
   if (first !== undefined && first !== "CZ") add(`expected CZ to come first, got ${first}`); // (2)(6)
   const repeated = repeatedField(request);
@@ -819,11 +821,9 @@ export function toDecimal(units: string, decimals: number): string {
 // ---------------------------------------------------------------- answers
 
 /** Why a terminal did not do what was asked, read from AF. */
-export interface Failure {
-  /** The first two characters of AF; "" when the answer has no AF. */
+export interface Failure extends Term {
+  /** The first two characters of AF, whose meaning is in {@linkcode FAILURES}; "" when the answer has no AF. */
   code: string;
-  /** What the code means in English, from {@linkcode FAILURES}. */
-  label: string;
   /** The rest of AF, spaces around it removed: for cards an authorisation response and a text. (2) */
   detail: string;
 }
@@ -871,24 +871,18 @@ export function interpret(request: Message, answer: Message): Verdict {
 
 function readFailure(value: string): Failure {
   const code = value.slice(0, 2);
-  const label = FAILURES.get(code)?.label ??
-    (code === "" ? "no reason given" : "undocumented reason");
-  return { code, label, detail: value.slice(2).trim() };
+  const term = FAILURES.get(code) ?? (code === "" ? NO_REASON : UNDOCUMENTED_REASON);
+  return { code, ...term, detail: value.slice(2).trim() };
 }
+
+const NO_REASON: Term = { label: "no reason given", french: "motif non précisé" };
+const UNDOCUMENTED_REASON: Term = { label: "undocumented reason", french: "motif non documenté" };
 
 /**
  * Why an approval does not fit the request, if so: CA, CB, CD and CE must be those of the request, as far as it
  * has them. Leading zeros of CB do not count, and after BF 1 it may be lower: paid in part. (5)
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { misfit } from "./protocol.ts";
- *
- * const why = misfit({ CB: "500" }, { CB: "400" });
- * assert.equal(why, 'expected CB to be "500" as in the request, got "400"');
- * ```
  */
-export function misfit(request: Message, answer: Message): string | undefined {
+function misfit(request: Message, answer: Message): string | undefined {
   for (const tag of ["CA", "CB", "CD", "CE"]) {
     const asked = request[tag];
     const got = answer[tag];
@@ -945,21 +939,6 @@ export function printableLines(text: string): string {
 }
 
 /**
- * What a value of a tag means, if there is a list of its codes and it is in there.
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { meaning } from "./protocol.ts";
- *
- * assert.equal(meaning("AF", "0451")?.label, "refused");
- * ```
- */
-export function meaning(tag: string, value: string): Term | undefined {
-  return TAGS.get(tag)?.codes?.get(tag === "AF" ? value.slice(0, 2) : value);
-}
-
-/**
  * A message for people to read: a line a field, with the meaning of each tag and code.
  *
  * @example
@@ -973,14 +952,26 @@ export function meaning(tag: string, value: string): Term | undefined {
 export function describe(message: Message): string {
   return Object.entries(message).map(([tag, value]) => {
     const label = TAGS.get(tag)?.label ?? "unknown tag";
-    const term = meaning(tag, value);
-    const code = term === undefined
-      ? ""
-      : term.label === term.french
-      ? `: ${term.label}`
-      : `: ${term.label} (${term.french})`;
-    return `  ${tag} ${printable(value).padEnd(24)} ${label}${code}`;
+    const term = TAGS.get(tag)?.codes?.get(tag === "AF" ? value.slice(0, 2) : value);
+    const means = term ? `: ${inWords(term)}` : "";
+    return `  ${tag} ${printable(value).padEnd(24)} ${label}${means}`;
   }).join("\n");
+}
+
+/**
+ * A word of the protocol in English and French, once where it is the same in both.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { FAILURES, inWords } from "./protocol.ts";
+ *
+ * const refused = FAILURES.get("04");
+ * assert.equal(refused && inWords(refused), "refused (refusée)");
+ * ```
+ */
+export function inWords({ label, french }: Term): string {
+  return label === french ? label : `${label} (${french})`;
 }
 
 /**
@@ -996,7 +987,7 @@ export function describe(message: Message): string {
  */
 export function foreignProtocol(raw: string): string | undefined {
   if (raw.startsWith("\x02")) {
-    return "serial framing (STX): over IP a message goes without STX, ETX and LRC";
+    return "serial framing (STX): a message goes without STX, ETX and LRC";
   }
   if (raw.startsWith("\x16\x03")) return "TLS: Caisse-AP over IP is not encrypted";
   if (/^(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|CONNECT|TRACE) |^HTTP\//.test(raw)) {

@@ -32,7 +32,6 @@ import {
   encodeReceipt,
   encodeText,
   FAILURES,
-  foreignProtocol,
   inRange,
   mandatoryTags,
   MAX_MESSAGE,
@@ -297,7 +296,7 @@ export interface TerminalOptions {
   outcome?: OutcomeOrText | Decide;
   /** Outcomes for one transaction each, in order. */
   next?: readonly OutcomeOrText[];
-  /** Outcomes by amount: CB without leading zeros, or else "*" and its last digits. */
+  /** Outcomes by amount: CB, leading zeros ignored, or "*" and its last digits. What says most wins. */
   when?: Readonly<Record<string, OutcomeOrText>>;
   /** Seconds from the last byte of a request to the answer, decimals allowed. Not used when BA is 1. Default: 3. (1) */
   duration?: number;
@@ -348,20 +347,22 @@ export interface TerminalOptions {
 /** Something that happened, as `--json` prints it. */
 export type TerminalEvent =
   | { event: "listening"; host: string; port: number }
+  | ({ event: "request"; warnings: readonly string[] } & About & Exchanged)
   | (
-    & { event: "request"; connection: number; transaction: number; warnings: readonly string[] }
+    & { event: "invalid"; error: string; at: number; warnings: readonly string[] }
+    & About
     & Exchanged
   )
-  | {
-    event: "invalid";
-    connection: number;
-    transaction: number;
-    error: string;
-    at: number;
-    raw: string;
-  }
-  | ({ event: "answer"; connection: number; transaction: number; outcome?: string } & Exchanged)
+  | ({ event: "answer"; outcome?: string } & About & Exchanged)
   | { event: "closed"; connection: number };
+
+/** Which transaction an event is about. */
+export interface About {
+  /** The number of the connection, from 1. */
+  connection: number;
+  /** The number of the transaction, from 1. */
+  transaction: number;
+}
 
 /** A message that was sent or received. */
 export interface Exchanged {
@@ -411,12 +412,7 @@ function settings(options: TerminalOptions): Settings {
     port: inRange("port", options.port ?? 8888, 0, 65535, "a whole number"),
     outcome: typeof outcome === "function" ? outcome : toOutcome(outcome),
     next: (options.next ?? []).map((outcome) => toOutcome(outcome, "next")),
-    when: Object.entries(options.when ?? {}).map(([amount, outcome]) => {
-      if (!/^\*?\d+$/.test(amount)) {
-        throw new OptionError("when", "an amount as in CB, or * and digits", amount);
-      }
-      return [amount.replace(/^0+(?=\d)/, ""), toOutcome(outcome, "when")];
-    }),
+    when: byAmount(options.when ?? {}),
     duration: inRange("duration", options.duration ?? 3, 0, MAX_DURATION),
     exclusive: options.exclusive ?? false,
     strict: options.strict ?? false,
@@ -431,6 +427,21 @@ function settings(options: TerminalOptions): Settings {
     logLevel: oneOf("logLevel", LOG_LEVELS, options.logLevel ?? "info"),
     onEvent: options.onEvent,
   };
+}
+
+/** Outcomes by amount, the one that says most first: the whole amount, then more last digits before fewer. */
+function byAmount(when: NonNullable<TerminalOptions["when"]>): [amount: string, Outcome][] {
+  const outcomes = new Map<string, Outcome>();
+  for (const [text, outcome] of Object.entries(when)) {
+    const amount = text.replace(/^0+(?=\d)/, "");
+    if (!/^\*?\d+$/.test(amount)) {
+      throw new OptionError("when", "an amount as in CB, or * and digits", text);
+    }
+    if (outcomes.has(amount)) throw new OptionError("when", "each amount once", text);
+    outcomes.set(amount, toOutcome(outcome, "when"));
+  }
+  const lastDigits = (amount: string): number => amount.startsWith("*") ? amount.length : Infinity;
+  return [...outcomes].sort(([one], [other]) => lastDigits(other) - lastDigits(one) || 0);
 }
 
 // ---------------------------------------------------------------- what a terminal answers
@@ -626,15 +637,16 @@ class Device {
       address,
       received: new Date(),
       request: { raw, message },
-      ...(error && { error: error.message + hint(raw) }),
+      ...(error && { error: error.message }),
       warnings,
     };
     if (this.transactions.push(transaction) > MAX_KEPT) this.transactions.shift();
-    const about = { connection, transaction: transaction.number };
-    if (error) {
-      const { error: text = "" } = transaction;
-      this.settings.onEvent?.({ event: "invalid", ...about, error: text, at: error.at ?? 0, raw });
-    } else this.settings.onEvent?.({ event: "request", ...about, raw, message, warnings });
+    const about = { connection, transaction: transaction.number, raw, message, warnings };
+    this.settings.onEvent?.(
+      error
+        ? { event: "invalid", ...about, error: error.message, at: error.at ?? 0 }
+        : { event: "request", ...about },
+    );
     if (refusal) return { transaction, plan: refused(message, refusal) };
     this.#underWay.add(transaction);
     return { transaction, plan: this.#plan(transaction, signal) };
@@ -643,13 +655,12 @@ class Device {
   /** What is to be noticed about a request, and the AF that it is refused with, if it is. */
   #examine(received: Received, late: boolean): { warnings: string[]; refusal?: string } {
     const { message: request, error } = received;
-    if (error) return { warnings: [], refusal: "09" };
     const found = deviations(received);
     if (late) {
       found.unshift({ message: "expected no more fields after the answer", harmless: false });
     }
     const warnings = found.map(({ message }) => message);
-    if (this.settings.strict && found.some(({ harmless }) => !harmless)) {
+    if (error || (this.settings.strict && found.some(({ harmless }) => !harmless))) {
       return { warnings, refusal: "09" };
     }
     const missing = mandatoryTags(request["CD"]).filter((tag) => !request[tag]);
@@ -1060,11 +1071,6 @@ function readable(raw: string): Message {
   return received.message;
 }
 
-function hint(raw: string): string {
-  const other = foreignProtocol(raw);
-  return other ? `; this looks like ${other}` : "";
-}
-
 // ---------------------------------------------------------------- the terminal
 
 /** A terminal that is running. */
@@ -1305,7 +1311,7 @@ function readArguments(args: string[]): TerminalOptions | string {
   return {
     port: parseNumber("port", values.port),
     ...(values.host !== undefined && { host: values.host }),
-    when: Object.fromEntries(values.when.map(readWhen)),
+    when: readWhen(values.when),
     next: values.next,
     outcome: values.interactive ? askPerson(outcome) : outcome,
     duration: parseNumber("duration", values.duration),
@@ -1328,10 +1334,16 @@ function printEvent(event: TerminalEvent): void {
   }
 }
 
-function readWhen(text: string): [amount: string, outcome: string] {
-  const at = text.indexOf("=");
-  if (at < 0) throw new OptionError("when", "AMOUNT=OUTCOME", text);
-  return [text.slice(0, at), text.slice(at + 1)];
+function readWhen(texts: string[]): Record<string, string> {
+  const when: Record<string, string> = {};
+  for (const text of texts) {
+    const at = text.indexOf("=");
+    if (at < 0) throw new OptionError("when", "AMOUNT=OUTCOME", text);
+    const amount = text.slice(0, at);
+    if (amount in when) throw new OptionError("when", "each amount once", text);
+    when[amount] = text.slice(at + 1);
+  }
+  return when;
 }
 
 /** What is on the screen below the log, where a person decides. */
