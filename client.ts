@@ -28,17 +28,16 @@ import process from "node:process";
 import { parseArgs, styleText } from "node:util";
 import {
   ACTIONS,
-  APPLICATIONS,
   argumentError,
   decodeReceipts,
   describe,
-  encode,
+  encodeText,
   type Failure,
-  foreignProtocol,
+  type Field,
   inRange,
   interpret,
   inWords,
-  latin1,
+  meaning,
   type Message,
   MessageReader,
   oneOf,
@@ -48,8 +47,6 @@ import {
   printableLines,
   type Receipt,
   type Received,
-  repeatedField,
-  type Term,
   toDecimal,
   toMinorUnits,
   VERSION,
@@ -58,7 +55,13 @@ import {
 // ---------------------------------------------------------------- errors
 
 /**
- * What all errors of an exchange with a terminal have.
+ * What became of a request that has no usable answer: not sent; not answered, at least not whole; or answered by something
+ * that is malformed, has no usable status, or does not fit.
+ */
+export type ExchangeStatus = "unreachable" | "unanswered" | "invalid";
+
+/**
+ * There is no usable answer to a request. Unless the status is "unreachable", the payment may have gone through. (4)
  *
  * @example
  * ```ts
@@ -70,92 +73,32 @@ import {
  * assert.equal(error.status, "unreachable");
  * ```
  */
-export abstract class ExchangeError extends Error {
-  /** What became of the request, in one word. */
-  abstract readonly status: "unreachable" | "unanswered" | "invalid";
+export class ExchangeError extends Error {
+  /** @ignore */
+  override name = "ExchangeError";
+  /** What became of the request. */
+  readonly status: ExchangeStatus;
   /** The request. */
   readonly request: Message;
   /** The fields of the answer, as far as they came. */
   readonly answer: Message | undefined;
 
   /** An error about a request, and what came of its answer. */
-  constructor(message: string, request: Message, answer?: Message, cause?: unknown) {
-    super(message, { cause });
+  constructor(
+    status: ExchangeStatus,
+    why: string,
+    request: Message,
+    answer?: Message,
+    cause?: unknown,
+  ) {
+    const unsure = status === "unreachable" ? "" : `; ${CHECK_TERMINAL}`;
+    super(`${status === "invalid" ? "the answer is not usable: " : ""}${why}${unsure}`, { cause });
+    this.status = status;
     this.request = request;
     this.answer = answer;
   }
 }
 
-/**
- * The terminal cannot be reached: nothing was sent.
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { pay, UnreachableError } from "./client.ts";
- *
- * await assert.rejects(pay({ port: 1, amount: "1" }), UnreachableError);
- * ```
- */
-export class UnreachableError extends ExchangeError {
-  /** @ignore */
-  override name = "UnreachableError";
-  /** Always "unreachable". */
-  readonly status = "unreachable";
-}
-
-/**
- * The request was sent and no whole answer came. The payment may have gone through. (4)
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { pay, UnansweredError } from "./client.ts";
- * import { startTerminal } from "./server.ts";
- *
- * await using terminal = await startTerminal({ port: 0, duration: 0, outcome: "close" });
- * await assert.rejects(pay({ port: terminal.port, amount: "1" }), UnansweredError);
- * ```
- */
-export class UnansweredError extends ExchangeError {
-  /** @ignore */
-  override name = "UnansweredError";
-  /** Always "unanswered". */
-  readonly status = "unanswered";
-
-  /** An error about a request that was sent. */
-  constructor(why: string, request: Message, answer?: Message, cause?: unknown) {
-    super(`${why}; ${CHECK_TERMINAL}`, request, answer, cause);
-  }
-}
-
-/**
- * The answer is malformed, has no usable status, or does not fit the request. The payment may have gone through.
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { InvalidAnswerError, pay } from "./client.ts";
- * import { startTerminal } from "./server.ts";
- *
- * await using terminal = await startTerminal({ port: 0, duration: 0, outcome: "garbage" });
- * await assert.rejects(pay({ port: terminal.port, amount: "1" }), InvalidAnswerError);
- * ```
- */
-export class InvalidAnswerError extends ExchangeError {
-  /** @ignore */
-  override name = "InvalidAnswerError";
-  /** Always "invalid". */
-  readonly status = "invalid";
-
-  /** An error about an answer. */
-  constructor(why: string, request: Message, answer: Message, cause?: unknown) {
-    super(`the answer is not usable: ${why}; ${CHECK_TERMINAL}`, request, answer, cause);
-  }
-}
-
-const CHECK_SETTINGS =
-  "check its address, the port (8888 on most), and that it is set to Caisse-AP over IP";
 const CHECK_TERMINAL = "the payment may have gone through, check it on the terminal";
 
 // ---------------------------------------------------------------- one request and its answer
@@ -164,16 +107,16 @@ const CHECK_TERMINAL = "the payment may have gone through, check it on the termi
 export interface ExchangeOptions {
   /** Address or DNS name of the terminal. Default: 127.0.0.1. */
   host?: string;
-  /** TCP port of the terminal. Default: 8888. (1) */
+  /** TCP port of the terminal. Default: 8888. (1)(2)(3) */
   port?: number;
   /** Seconds to wait for the answer. Default: 180: a card payment takes a person 10 to 60 s. (1) */
   timeout?: number;
   /**
-   * Milliseconds without a byte after which whole fields, the status among them, are taken as the answer: terminals
-   * split one over several segments, also between two fields. (5) Default: 100 (our choice).
+   * Milliseconds without a byte after which whole fields are taken as the answer, and ten times that when they do not
+   * make one that fits: terminals split one over several segments, also between two fields. (5) Default: 100 (our choice).
    */
   settle?: number;
-  /** Gives up: an {@linkcode UnreachableError} when nothing was sent, else an {@linkcode UnansweredError}; its cause is the signal's reason. */
+  /** Gives up: an {@linkcode ExchangeError} whose cause is the signal's reason. */
   signal?: AbortSignal;
   /** Receives what is sent and received, at the moment it is, by default nobody. */
   log?: (direction: "sent" | "received", raw: string, message: Message) => void;
@@ -193,9 +136,7 @@ const MAX_TIMEOUT = 86_400;
  * @returns The answer, whatever its status.
  * @throws {ProtocolError} The request cannot be encoded. Nothing is sent.
  * @throws {OptionError} An option is not as it must be. Nothing is sent.
- * @throws {UnreachableError} The terminal cannot be reached.
- * @throws {UnansweredError} No whole answer came.
- * @throws {InvalidAnswerError} What came is no message.
+ * @throws {ExchangeError} The terminal cannot be reached, or sends no whole answer, or something that is no message.
  * @example Asking whether a terminal is there
  * ```ts
  * import assert from "node:assert/strict";
@@ -213,39 +154,30 @@ export async function exchange(request: Message, options: ExchangeOptions = {}):
   const port = inRange("port", options.port ?? 8888, 1, 65535, "a whole number");
   const timeout = inRange("timeout", options.timeout ?? 180, 0.001, MAX_TIMEOUT);
   const settle = inRange("settle", options.settle ?? 100, 0, MAX_TIMEOUT * 1000);
-  const bytes = encode(request);
+  const raw = encodeText(request);
 
-  const stop = new AbortController(); // its reason says why, in words
-  const onAbort = (): void => stop.abort("given up");
-  const stopAfter = (seconds: number, what: string): ReturnType<typeof setTimeout> =>
-    setTimeout(() => stop.abort(`${what} within ${seconds} s`), seconds * 1000);
-  let timer = stopAfter(Math.min(timeout, CONNECT_TIMEOUT), "no connection");
   const where = `${host} port ${port}`;
   const socket = net.connect({ host, port, noDelay: true });
+  // Whatever ends the wait does so as an error of the socket: the network, a timeout or the signal.
+  const stop = (why: string, cause?: unknown): unknown => socket.destroy(new Error(why, { cause }));
+  const onAbort = (): unknown => stop("given up", signal?.reason);
+  const patience = Math.min(timeout, CONNECT_TIMEOUT);
+  let timer = setTimeout(stop, patience * 1000, `no connection within ${patience} s`);
   try {
     if (signal?.aborted) onAbort();
     signal?.addEventListener("abort", onAbort);
-    await once(socket, "connect", { signal: stop.signal }).catch((error) => {
-      const why = stop.signal.aborted
-        ? stop.signal.reason
-        : CONNECT_ERRORS[error.code] ?? error.message;
-      const cause = signal?.aborted ? signal.reason : error;
-      throw new UnreachableError(
-        `cannot reach the terminal at ${where}: ${why}; ${CHECK_SETTINGS}`,
-        request,
-        undefined,
-        cause,
-      );
+    await once(socket, "connect").catch((error) => {
+      const why = CONNECT_ERRORS[error.code] ?? error.message;
+      const check = signal?.aborted ? "" : `; ${CHECK_SETTINGS}`;
+      const message = `cannot reach the terminal at ${where}: ${why}${check}`;
+      throw new ExchangeError("unreachable", message, request, undefined, error.cause ?? error);
     });
     clearTimeout(timer);
-    timer = stopAfter(timeout, `no answer from ${where}`);
-    const answer = receive(socket, request, settle, stop.signal, log);
-    socket.write(bytes);
-    log("sent", latin1(bytes), request);
+    timer = setTimeout(stop, timeout * 1000, `no answer from ${where} within ${timeout} s`);
+    const answer = receive(socket, request, settle, log);
+    socket.write(raw, "latin1");
+    log("sent", raw, request);
     return await answer;
-  } catch (error) {
-    if (error instanceof UnansweredError && signal?.aborted) error.cause = signal.reason;
-    throw error;
   } finally {
     clearTimeout(timer);
     signal?.removeEventListener("abort", onAbort);
@@ -253,56 +185,8 @@ export async function exchange(request: Message, options: ExchangeOptions = {}):
   }
 }
 
-/** Reads what a terminal sends until the final answer is whole. */
-function receive(
-  socket: net.Socket,
-  request: Message,
-  settle: number,
-  stop: AbortSignal,
-  log: NonNullable<ExchangeOptions["log"]>,
-): Promise<Message> {
-  return new Promise((resolve, reject) => {
-    const reader = new MessageReader();
-    let interim: Message | undefined; // AE 11: the final answer is yet to come
-    let settled: ReturnType<typeof setTimeout> | undefined;
-
-    const take = (received: Received): void => {
-      log("received", received.raw, received.message);
-      const problem = unusable(received);
-      if (problem) {
-        reject(new InvalidAnswerError(problem, request, received.message, received.error));
-      } else if (received.message["AE"] === "11" && request["BA"] !== "1") {
-        interim = received.message;
-      } else resolve(received.message);
-    };
-    const giveUp = (why: string, cause?: unknown): void => {
-      clearTimeout(settled);
-      const partly = reader.state === "empty" ? undefined : reader.take();
-      if (partly) log("received", partly.raw, partly.message);
-      const after = partly ? `a part of an answer, "${printable(partly.raw)}"` : interim && "AE 11";
-      const message = why + (after ? ` after ${after}` : "");
-      reject(new UnansweredError(message, request, partly?.message ?? interim, cause));
-    };
-    stop.addEventListener("abort", () => giveUp(stop.reason));
-    socket.on(
-      "error",
-      (error: NodeJS.ErrnoException) =>
-        giveUp(`the connection was lost (${error.code ?? error.message})`, error),
-    );
-    socket.on("end", () => {
-      clearTimeout(settled);
-      if (reader.state === "whole") take(reader.take());
-      giveUp("the terminal closed the connection without an answer");
-    });
-    socket.on("data", (chunk: Uint8Array) => {
-      clearTimeout(settled);
-      for (const received of reader.feed(chunk)) take(received);
-      if (reader.state === "whole" && reader.fields.some(({ tag }) => tag === "AE")) {
-        settled = setTimeout(() => take(reader.take()), settle);
-      }
-    });
-  });
-}
+const CHECK_SETTINGS =
+  "check its address, the port (8888 on most), and that it is set to Caisse-AP over IP";
 
 const CONNECT_ERRORS: Readonly<Record<string, string>> = {
   ECONNREFUSED: "nothing listens there",
@@ -313,13 +197,63 @@ const CONNECT_ERRORS: Readonly<Record<string, string>> = {
   ETIMEDOUT: "it does not respond",
 };
 
-/** Why a message cannot be taken as an answer, if so. */
-function unusable(received: Received): string | undefined {
-  const other = foreignProtocol(received.raw);
-  if (received.error) return received.error.message + (other ? `; this looks like ${other}` : "");
-  const repeated = repeatedField(received);
-  if (repeated) return `tag ${repeated.tag} is there twice`;
-  return undefined;
+/** Reads what a terminal sends until the final answer is whole. */
+async function receive(
+  socket: net.Socket,
+  request: Message,
+  settle: number,
+  log: NonNullable<ExchangeOptions["log"]>,
+): Promise<Message> {
+  const { promise, resolve, reject } = Promise.withResolvers<Message>();
+  const reader = new MessageReader();
+  let interim: Message | undefined; // AE 11: the final answer is yet to come
+  let settled: ReturnType<typeof setTimeout> | undefined;
+
+  const take = ({ raw, message, repeated, error }: Received): void => {
+    log("received", raw, message);
+    const problem = error?.message ?? (repeated && `tag ${repeated.tag} is there twice`);
+    if (problem) reject(new ExchangeError("invalid", problem, request, message, error));
+    else if (message["AE"] === "11" && request["BA"] !== "1") interim = message;
+    else resolve(message);
+  };
+  const mayBeWhole = (): boolean =>
+    reader.state === "whole" && reader.fields.some(({ tag }) => tag === "AE");
+  /** No more is to come: what is there is the answer, or there is none. */
+  const finish = (why: string, cause?: unknown): void => {
+    if (mayBeWhole()) take(reader.take());
+    const partly = reader.state === "empty" ? undefined : reader.take();
+    if (partly) log("received", partly.raw, partly.message);
+    const after = partly ? `a part of an answer, "${printable(partly.raw)}"` : interim && "AE 11";
+    const message = why + (after ? ` after ${after}` : "");
+    reject(new ExchangeError("unanswered", message, request, partly?.message ?? interim, cause));
+  };
+  socket.on("data", (chunk: Uint8Array) => {
+    clearTimeout(settled);
+    for (const received of reader.feed(chunk)) take(received);
+    if (!mayBeWhole()) return;
+    const pause = fits(request, reader.fields) ? settle : settle * 10;
+    settled = setTimeout(() => take(reader.take()), pause);
+  });
+  socket.on("end", () => {
+    if (reader.state === "whole") take(reader.take());
+    finish("the terminal closed the connection without an answer");
+  });
+  socket.on("error", (error: NodeJS.ErrnoException) => {
+    const why = error.code ? `the connection was lost (${error.code})` : error.message;
+    finish(why, error.cause ?? error);
+  });
+  try {
+    return await promise;
+  } finally {
+    clearTimeout(settled);
+  }
+}
+
+/** Whether fields make an answer that fits, so that the rest of it is hardly yet to come. */
+function fits(request: Message, fields: readonly Field[]): boolean {
+  const answer: Message = Object.fromEntries(fields.map(({ tag, value }) => [tag, value]));
+  if (answer["AE"] === "01") return answer["AF"] !== undefined;
+  return interpret(request, answer).status !== "invalid";
 }
 
 // ---------------------------------------------------------------- a payment
@@ -381,9 +315,7 @@ export interface PaymentResult {
  *
  * @throws {OptionError} An option is not as it must be, or the currency is not known. Nothing is sent.
  * @throws {ProtocolError} A tag or its value cannot be sent. Nothing is sent.
- * @throws {UnreachableError} The terminal cannot be reached.
- * @throws {UnansweredError} No whole answer came.
- * @throws {InvalidAnswerError} The answer is malformed, has no usable status, or does not fit the request.
+ * @throws {ExchangeError} The terminal cannot be reached, or sends no whole answer, or one that is not usable.
  * @example
  * ```ts
  * import assert from "node:assert/strict";
@@ -404,7 +336,7 @@ export async function pay(options: PaymentOptions): Promise<PaymentResult> {
   const milliseconds = Math.round(performance.now() - started);
   const verdict = interpret(request, answer);
   if (verdict.status === "invalid") {
-    throw new InvalidAnswerError(verdict.error, request, answer);
+    throw new ExchangeError("invalid", verdict.error, request, answer);
   }
   const receipts = decodeReceipts(answer["ZT"] ?? "");
   return {
@@ -430,8 +362,11 @@ function amounts(
   return { amount, currency: name, ...(asked === amount ? {} : { asked }) };
 }
 
-/** The request, in the order of the reference client. (1) */
+/** The request, in the order of the reference client. (1) CC 00C is a cheque (1)(2)(5), CK 100 a receipt (2)(3). */
 function buildRequest(options: PaymentOptions, currency: Currency): Message {
+  if (options.amount !== undefined && typeof options.amount !== "string") {
+    throw new OptionError("amount", 'text such as "112.45"', options.amount);
+  }
   const negative = options.amount?.startsWith("-") ?? false;
   const action = findAction(options.action ?? (negative ? "credit" : "debit"));
   const money = ACTIONS.get(action)?.money ?? false;
@@ -460,15 +395,10 @@ function buildRequest(options: PaymentOptions, currency: Currency): Message {
 }
 
 function findAction(action: string): string {
-  const letter = ACTION_WORDS.get(action.toLowerCase()) ?? action.toUpperCase();
-  if (/^[0-9A-Z]$/.test(letter)) return letter;
-  const words = [...ACTION_WORDS.keys()].join(", ");
-  throw new OptionError(
-    "action",
-    `one of ${words}, or the letter of CD`,
-    action,
-    ACTION_WORDS.keys(),
-  );
+  const code = ACTION_WORDS.get(action.toLowerCase()) ?? action.toUpperCase();
+  if (/^[0-9A-Z]$/.test(code)) return code;
+  const words = [...ACTION_WORDS.keys()];
+  throw new OptionError("action", `one of ${words.join(", ")}, or a value of CD`, action, words);
 }
 
 /** CB: at least 2 digits, no sign. (1) */
@@ -482,7 +412,7 @@ function amountField(amount: string | undefined, currency: Currency): string {
 // ---------------------------------------------------------------- currencies
 
 interface Currency {
-  /** As it was given: letters, or a number. */
+  /** ISO 4217 letters, or its number where that was given. */
   name: string;
   /** ISO 4217 numeric, three digits. */
   number: string;
@@ -500,7 +430,7 @@ async function findCurrency(text: string): Promise<Currency> {
   if (number !== undefined) return { name: number, number, decimals: Number(decimals) };
   const instead = "its ISO 4217 number and decimals, such as 933:2";
   if (!/^[A-Z]{3}$/.test(name)) {
-    throw new OptionError("currency", `ISO 4217 letters, or ${instead}`, text);
+    throw new OptionError("currency", `three letters of ISO 4217, or ${instead}`, text);
   }
   for (const [number, { Code, Fraction }] of Object.entries(await loadCurrencies(name))) {
     if (Code === name) return { name, number, decimals: Number(Fraction) }; // "" for none
@@ -543,7 +473,7 @@ What it is asked for:
                             (EUR)
   -ck, --check              pay by cheque
        --action ACTION      debit, credit, cancel, duplicate, identify, or the
-                            letter of CD (debit)
+                            value of CD (debit)
        --receipt            ask for the customer's receipt (CK 100)
        --immediate          ask for an answer at once (BA 1)
        --tag TAG=VALUE      set a tag of the request, TAG= leaves it out; may be
@@ -632,10 +562,11 @@ function readArguments(args: string[]): Command | string {
 
 /** "-a -10" to "--amount=-10": parseArgs would take -10 for options. */
 function joinNegativeAmount(args: string[]): string[] {
-  const at = args.findIndex((arg, index) =>
-    (arg === "-a" || arg === "--amount") && /^-[\d.]/.test(args[index + 1] ?? "")
-  );
-  return at < 0 ? args : [...args.slice(0, at), `--amount=${args[at + 1]}`, ...args.slice(at + 2)];
+  return args.flatMap((arg, index) => {
+    const isAmount = (at: number): boolean =>
+      /^(-a|--amount)$/.test(args[at] ?? "") && /^-[\d.]/.test(args[at + 1] ?? "");
+    return isAmount(index) ? `--amount=${args[index + 1]}` : isAmount(index - 1) ? [] : arg;
+  });
 }
 
 function readTag(text: string): [tag: string, value: string] {
@@ -644,10 +575,10 @@ function readTag(text: string): [tag: string, value: string] {
   return [text.slice(0, at), text.slice(at + 1)];
 }
 
-/** What a code means, if it is in the table. */
-function term(table: ReadonlyMap<string, Term>, code: string | undefined): string | undefined {
-  const found = table.get(code ?? "");
-  return found && inWords(found);
+/** What a tag of a message means, if that is known. */
+function told(tag: string, message: Message): string | undefined {
+  const term = meaning(tag, message[tag]);
+  return term && inWords(term);
 }
 
 /** A result in one line. */
@@ -656,7 +587,7 @@ function summary(
 ): string {
   const action = request["CD"] === "0"
     ? ""
-    : ` ${term(ACTIONS, request["CD"]) ?? `action ${request["CD"]}`}`;
+    : ` ${told("CD", request) ?? `action ${request["CD"]}`}`;
   const money = amount === undefined ? "" : ` ${amount} ${currency}`;
   const what = `${status.toUpperCase()}${action}${money}`;
   if (failure) {
@@ -668,7 +599,7 @@ function summary(
   }
   const part = (text: string, value: string | undefined): string =>
     value ? `, ${text}${value}` : "";
-  const application = term(APPLICATIONS, answer["CC"]) ?? answer["CC"];
+  const application = told("CC", answer) ?? answer["CC"];
   const card = part("card ", answer["AA"]) + part("authorisation ", answer["AC"]);
   return what + (asked ? ` of ${asked}` : "") + part("", application) + card;
 }
@@ -726,18 +657,16 @@ async function main(): Promise<void> {
     process.exitCode = failed ? EXIT[failed.status] : 2;
     if (failed && typeof command === "object" && command.json) {
       const { status, request, answer } = failed;
-      const { amount, currency } = command.payment;
-      const milliseconds = Math.round(performance.now() - started);
-      const told = {
+      const { currency = "EUR" } = command.payment;
+      const result = {
         status,
         request,
         answer,
-        amount: amount?.replace("-", ""),
-        currency,
-        milliseconds,
+        ...amounts(request, request, await findCurrency(currency)),
+        milliseconds: Math.round(performance.now() - started),
         error: message,
       };
-      process.stdout.write(`${JSON.stringify(told)}\n`);
+      process.stdout.write(`${JSON.stringify(result)}\n`);
     }
   } finally {
     process.off("SIGINT", onInterrupt);

@@ -37,22 +37,22 @@
 
 // ---------------------------------------------------------------- tables
 
-/** A word of the protocol: in English, and as terminals in France show it. */
+/** What a code means. */
 export interface Term {
-  /** English, lower case. */
+  /** In English. */
   label: string;
-  /** French. The wording is our choice: the sources give the codes in both languages. */
+  /** In French, as terminals show it and people look for it. The sources give no French: its wording is our choice. */
   french: string;
 }
 
-/** CD, what the POS asks for. (1)(2)(3) */
+/** What a POS asks for, the value of CD. */
 export interface Action extends Term {
   /** Whether it moves money, and so needs CB and CE. (1)(2) */
   money: boolean;
 }
 
 /**
- * CD: the actions. T, R and C exist with single vendors only (3) and are left out.
+ * The values of CD. One vendor does not implement 2 (2); T, R and C exist with single vendors only (3) and are left out.
  *
  * @example
  * ```ts
@@ -63,45 +63,25 @@ export interface Action extends Term {
  * ```
  */
 export const ACTIONS: ReadonlyMap<string, Action> = new Map([
-  ["0", { label: "debit", french: "débit", money: true }],
-  ["1", { label: "credit", french: "crédit", money: true }],
-  ["2", { label: "cancellation", french: "annulation", money: true }],
-  ["3", { label: "duplicate", french: "duplicata", money: false }],
-  ["7", { label: "deferred debit", french: "débit différé", money: true }],
-  ["I", { label: "identification", french: "identification", money: false }],
-  ["P", { label: "print", french: "impression", money: false }],
-  ["B", { label: "end-of-day collection", french: "télécollecte", money: false }],
+  ["0", { label: "debit", french: "débit", money: true }], // (1)(2)(3)
+  ["1", { label: "credit", french: "crédit", money: true }], // (1)(2)(3)
+  ["2", { label: "cancellation", french: "annulation", money: true }], // (2)(3)
+  ["3", { label: "duplicate", french: "duplicata", money: false }], // (3)
+  ["7", { label: "deferred debit", french: "débit différé", money: true }], // (3)
+  ["I", { label: "identification", french: "identification", money: false }], // (3)(4)
+  ["P", { label: "print", french: "impression", money: false }], // (3)
+  ["B", { label: "end-of-day collection", french: "télécollecte", money: false }], // (3)
 ]);
 
-/**
- * AE: the statuses. (1) Some terminals send 11 first and the final answer later. (4)
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { STATUSES } from "./protocol.ts";
- *
- * assert.equal(STATUSES.get("10")?.french, "effectuée");
- * ```
- */
-export const STATUSES: ReadonlyMap<string, Term> = new Map([
+/** The values of AE. (1)(2)(3) Some terminals send 11 first and the final answer later. (4) */
+const STATUSES: ReadonlyMap<string, Term> = new Map([
   ["01", { label: "not done", french: "non effectuée" }],
   ["10", { label: "done", french: "effectuée" }],
   ["11", { label: "taken into account", french: "prise en compte" }],
 ]);
 
-/**
- * AF, its first two characters: why not. With AE 10 some terminals send 01. (2)(5)
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { FAILURES } from "./protocol.ts";
- *
- * assert.equal(FAILURES.get("04")?.french, "refusée");
- * ```
- */
-export const FAILURES: ReadonlyMap<string, Term> = new Map([
+/** The first two characters of AF: why not. (2)(5) Some terminals send 01 beside AE 10. (1)(2)(3)(5) */
+const FAILURES: ReadonlyMap<string, Term> = new Map([
   ["00", { label: "unknown", french: "inconnu" }],
   ["01", { label: "authorised", french: "autorisée" }],
   ["02", { label: "call the bank", french: "appel à la banque" }],
@@ -118,27 +98,20 @@ export const FAILURES: ReadonlyMap<string, Term> = new Map([
   ["13", { label: "currency not supported", french: "devise non supportée" }],
 ]);
 
-/**
- * CC: the payment applications. CB is the French scheme, Visa and Mastercard with it. (2)(5)
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { APPLICATIONS } from "./protocol.ts";
- *
- * assert.equal(APPLICATIONS.get("00C")?.label, "cheque");
- * ```
- */
-export const APPLICATIONS: ReadonlyMap<string, Term> = new Map([
+/** The values of CC: asked for in a request, used in an answer. CB has Visa and Mastercard with it. (2)(5) */
+const APPLICATIONS: ReadonlyMap<string, Term> = new Map([
   ["000", { label: "any", french: "indifférent" }],
   ["001", { label: "CB contact", french: "CB contact" }],
   ["00B", { label: "CB contactless", french: "CB sans contact" }],
   ["002", { label: "American Express contact", french: "American Express contact" }],
   ["00D", { label: "American Express contactless", french: "American Express sans contact" }],
   ["00C", { label: "cheque", french: "chèque" }],
-  ["00E", { label: "CONECS contact", french: "CONECS contact (titres-restaurant)" }],
-  ["10E", { label: "CONECS contactless", french: "CONECS sans contact (titres-restaurant)" }],
-  ["00V", { label: "ANCV", french: "ANCV (chèques-vacances)" }],
+  ["00E", { label: "CONECS meal voucher contact", french: "titre-restaurant CONECS contact" }],
+  ["10E", {
+    label: "CONECS meal voucher contactless",
+    french: "titre-restaurant CONECS sans contact",
+  }],
+  ["00V", { label: "ANCV holiday voucher", french: "chèque-vacances ANCV" }],
   ["003", { label: "CB Enseigne", french: "CB Enseigne" }],
   ["004", { label: "Cetelem", french: "Cetelem" }],
   ["005", { label: "Cofinoga", french: "Cofinoga" }],
@@ -157,18 +130,8 @@ export const APPLICATIONS: ReadonlyMap<string, Term> = new Map([
   ["607", { label: "QR code", french: "QR code" }],
 ]);
 
-/**
- * CI: how the card was read. (1)(3)(5)
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { READ_MODES } from "./protocol.ts";
- *
- * assert.equal(READ_MODES.get("2")?.label, "contactless");
- * ```
- */
-export const READ_MODES: ReadonlyMap<string, Term> = new Map([
+/** The values of CI. (1)(3)(5) */
+const READ_MODES: ReadonlyMap<string, Term> = new Map([
   ["0", { label: "any", french: "indifférent" }],
   ["1", { label: "contact", french: "contact" }],
   ["2", { label: "contactless", french: "sans contact" }],
@@ -185,18 +148,16 @@ const NO_OR_YES: ReadonlyMap<string, Term> = new Map([
 export interface Tag {
   /** What its value means. */
   label: string;
-  /** Who sets it: A* the terminal, B* the POS, C* both, Z* is built of other tags. (3) */
-  setBy: "terminal" | "POS" | "both";
-  /** Fewest and most characters by the sources, where they say. POS in the field send others too. (4) */
+  /** Fewest and most characters, if a source tells. POS send others too. (4) */
   size?: readonly [min: number, max: number];
   /** Whether it takes decimal digits only. */
   digits?: true;
-  /** The values it takes, where there is a list of them. For AF they are its first two characters. */
+  /** Its values and their meaning, if there is a list of them. For AF they are its first two characters. */
   codes?: ReadonlyMap<string, Term>;
 }
 
 /**
- * The tags, by their two letters. (1)(2)(3)(5)(6)
+ * The tags, by their two letters: A* are set by the terminal, B* by the POS, C* by both, Z* are built of others. (3)
  *
  * @example
  * ```ts
@@ -207,55 +168,46 @@ export interface Tag {
  * ```
  */
 export const TAGS: ReadonlyMap<string, Tag> = new Map<string, Tag>([
-  ["CZ", { label: "protocol version", setBy: "both", size: [4, 4], digits: true }],
-  ["CJ", { label: "protocol identifier", setBy: "both", size: [12, 12] }],
-  ["CA", { label: "cash register number", setBy: "both", size: [2, 2] }],
-  ["CB", { label: "amount in minor units", setBy: "both", size: [2, 12], digits: true }],
-  ["CC", { label: "payment application", setBy: "both", size: [3, 3], codes: APPLICATIONS }],
-  ["CD", { label: "action", setBy: "both", size: [1, 1], codes: ACTIONS }],
-  ["CE", { label: "currency, ISO 4217 numeric", setBy: "both", size: [3, 3], digits: true }],
-  ["CF", { label: "private data", setBy: "both", size: [1, 99] }],
-  ["CG", { label: "merchant contract number", setBy: "both", size: [1, 10] }],
-  ["CH", { label: "transaction reference", setBy: "both" }],
-  ["CI", { label: "read mode", setBy: "both", size: [1, 1], digits: true, codes: READ_MODES }],
-  ["CK", { label: "receipt wanted", setBy: "both", size: [3, 3], digits: true }],
-  ["BA", { label: "answer at once", setBy: "POS", size: [1, 1], digits: true, codes: NO_OR_YES }],
-  ["BB", {
-    label: "force the authorisation request",
-    setBy: "POS",
-    size: [1, 1],
-    digits: true,
-    codes: NO_OR_YES,
-  }],
-  ["BF", {
-    label: "partial payment accepted",
-    setBy: "POS",
-    size: [1, 1],
-    digits: true,
-    codes: NO_OR_YES,
-  }],
-  ["BH", { label: "customer's phone number", setBy: "POS", size: [8, 20] }],
-  ["BI", { label: "customer's e-mail address", setBy: "POS", size: [6, 256] }],
-  ["AA", { label: "card number, masked", setBy: "terminal", size: [1, 64] }],
-  ["AB", { label: "card expiry, YYMM", setBy: "terminal", size: [4, 4], digits: true }],
-  ["AC", { label: "authorisation number", setBy: "terminal", size: [1, 10] }],
-  ["AD", { label: "CMC7 line of a cheque", setBy: "terminal" }],
-  ["AE", { label: "status", setBy: "terminal", size: [2, 2], codes: STATUSES }],
-  ["AF", { label: "failure", setBy: "terminal", size: [2, 50], codes: FAILURES }],
-  ["AG", { label: "answer of the cheque register (FNCI)", setBy: "terminal" }],
-  ["AH", { label: "cheque guarantee answer", setBy: "terminal" }],
-  ["AI", { label: "AID of the card application", setBy: "terminal", size: [1, 32] }],
-  ["AK", { label: "receipt data, base64", setBy: "terminal", size: [1, 900] }],
-  ["AL", { label: "kind of card number in AA", setBy: "terminal", size: [1, 1] }],
-  ["AM", { label: "customer's phone number as typed", setBy: "terminal" }],
-  ["AN", { label: "customer's e-mail address as typed", setBy: "terminal" }],
-  ["ZT", { label: "receipt: the fields CK and AK", setBy: "both", size: [1, 999] }],
+  ["CZ", { label: "protocol version", size: [4, 4], digits: true }], // (1)(2)(3)
+  ["CJ", { label: "protocol identifier", size: [12, 12] }], // (1)(2)(3)
+  ["CA", { label: "cash register number", size: [2, 2] }], // (1)(2)
+  ["CB", { label: "amount in minor units", size: [2, 12], digits: true }], // (1)(2)(5)
+  ["CC", { label: "payment application", size: [3, 3], codes: APPLICATIONS }], // (1)(2)(5)
+  ["CD", { label: "action", size: [1, 1], codes: ACTIONS }], // (1)(2)(3)
+  ["CE", { label: "currency, ISO 4217 numeric", size: [3, 3], digits: true }], // (1)(2)
+  ["CF", { label: "private data", size: [1, 99] }], // (2)(3)
+  ["CG", { label: "merchant contract number", size: [1, 10] }], // (1)(2)
+  ["CH", { label: "transaction reference" }], // (5)
+  ["CI", { label: "read mode", size: [1, 1], codes: READ_MODES }], // (1)(3)(5)
+  ["CK", { label: "receipt wanted", size: [3, 3], digits: true }], // (2)(3)
+  ["BA", { label: "answer at once", size: [1, 1], codes: NO_OR_YES }], // (1)(3)
+  ["BB", { label: "force the authorisation request", size: [1, 1], codes: NO_OR_YES }], // (2)
+  ["BF", { label: "partial payment accepted", size: [1, 1], codes: NO_OR_YES }], // (5)
+  ["BH", { label: "customer's phone number", size: [8, 20] }], // (2)
+  ["BI", { label: "customer's e-mail address", size: [6, 256] }], // (2)
+  ["AA", { label: "card number, masked", size: [1, 64] }], // (1)(3)
+  ["AB", { label: "card expiry, YYMM", size: [4, 4], digits: true }], // (1)(3)
+  ["AC", { label: "authorisation number", size: [1, 10] }], // (1)(2)(3)
+  ["AD", { label: "CMC7 line of a cheque" }], // (6)
+  ["AE", { label: "status", size: [2, 2], codes: STATUSES }], // (1)(2)(3)
+  ["AF", { label: "failure", size: [2, 50], codes: FAILURES }], // (1)(2)(3)(5)
+  ["AG", { label: "answer of the cheque register (FNCI)" }], // (6)
+  ["AH", { label: "cheque guarantee answer" }], // (6)
+  ["AI", { label: "AID of the card application", size: [1, 32] }], // (1)(2)(3)
+  ["AK", { label: "receipt data, base64", size: [1, 900] }], // (2)(3)
+  ["AL", { label: "kind of card number in AA", size: [1, 1] }], // (3)
+  ["AM", { label: "customer's phone number as typed" }], // (6)
+  ["AN", { label: "customer's e-mail address as typed" }], // (6)
+  ["ZT", { label: "receipt: the fields CK and AK", size: [1, 999] }], // (2)(3)
 ]);
+
+const BASE_TAGS = ["CZ", "CJ", "CA", "CD"] as const;
+const MONEY_TAGS = ["CZ", "CJ", "CA", "CB", "CD", "CE"] as const;
 
 /**
  * The tags that a request must hold: six for money (1)(2), four without (3)(4).
  *
- * @param action The value of CD. One that is not in {@linkcode ACTIONS} needs the four.
+ * @param action The value of CD. One that is not in {@linkcode ACTIONS} needs the four (our choice).
  * @example
  * ```ts
  * import assert from "node:assert/strict";
@@ -267,9 +219,6 @@ export const TAGS: ReadonlyMap<string, Tag> = new Map<string, Tag>([
 export function mandatoryTags(action: string | undefined): readonly string[] {
   return action !== undefined && ACTIONS.get(action)?.money ? MONEY_TAGS : BASE_TAGS;
 }
-
-const BASE_TAGS = ["CZ", "CJ", "CA", "CD"] as const;
-const MONEY_TAGS = ["CZ", "CJ", "CA", "CB", "CD", "CE"] as const;
 
 // ---------------------------------------------------------------- messages
 
@@ -288,18 +237,20 @@ export interface Field {
 
 /** A message as it came, whole or as far as it could be read. */
 export interface Received {
-  /** Its bytes as Latin-1 text, without CR and LF after it; what could not be read is at its end. */
+  /** Its bytes as Latin-1 text, without CR and LF around it; what could not be read is at its end. */
   raw: string;
   /** Every field, in the order received. */
   fields: readonly Field[];
   /** The same as an object. Of a tag that came more than once, the first (our choice). */
   message: Message;
+  /** The first field whose tag an earlier one has, if any: a tag appears at most once. (2)(6) */
+  repeated?: Field;
   /** Why it is no message, if so. */
   error?: ProtocolError;
 }
 
 /**
- * Something that is not Caisse-AP. The message says what stands where, and what was expected.
+ * Something that is not Caisse-AP, or cannot be sent as such. The message says what stands where, and what was expected.
  *
  * @example
  * ```ts
@@ -312,10 +263,10 @@ export interface Received {
 export class ProtocolError extends Error {
   /** @ignore */
   override name = "ProtocolError";
-  /** Where it went wrong: bytes from the start of the message, counted from 0. Not there for what is yet to be encoded. */
+  /** Where it went wrong, in what was received: bytes from the start of the message, counted from 0. */
   readonly at: number | undefined;
 
-  /** An error at a byte of a message, or in one yet to be encoded. */
+  /** An error, at a byte of what was received. */
   constructor(message: string, at?: number) {
     super(at === undefined ? message : `at byte ${at}: ${message}`);
     this.at = at;
@@ -323,7 +274,7 @@ export class ProtocolError extends Error {
 }
 
 /**
- * The longest message that is read, in bytes (our choice: the longest seen has under 2,000, and all known tags at their longest 3,000).
+ * The longest message that is read, in bytes (our choice: all known tags at their longest make less than 9,000).
  *
  * @example
  * ```ts
@@ -370,26 +321,23 @@ export function encode(message: Message): Uint8Array {
  * ```
  */
 export function encodeText(message: Message): string {
-  let text = message["CZ"] === undefined ? "" : encodeField("CZ", message["CZ"]);
+  let text = "CZ" in message ? encodeField("CZ", message["CZ"]) : "";
   for (const tag in message) if (tag !== "CZ") text += encodeField(tag, message[tag]);
   return text;
 }
 
-const TAG = /^[A-Z]{2}$/;
-const NOT_LATIN1 = /[^\x00-\xff]/;
-
 /** One field as Latin-1 text. */
 function encodeField(tag: string, value: unknown): string {
-  if (!TAG.test(tag)) {
+  if (!/^[A-Z]{2}$/.test(tag)) {
     throw new ProtocolError(`tag ${JSON.stringify(tag)}: expected two letters A-Z`);
   }
   if (typeof value !== "string" || value.length < 1 || value.length > 999) {
     const got = typeof value === "string" ? `${value.length}` : `a value of type ${typeof value}`;
     throw new ProtocolError(`tag ${tag}: expected text of 1 to 999 characters, got ${got}`);
   }
-  const foreign = NOT_LATIN1.exec(value);
-  if (foreign) {
-    throw new ProtocolError(`tag ${tag}: expected characters of Latin-1, got "${foreign[0]}"`);
+  const [beyond] = /[^\x00-\xff]/u.exec(value) ?? [];
+  if (beyond) {
+    throw new ProtocolError(`tag ${tag}: expected characters of Latin-1, got "${beyond}"`);
   }
   return tag + String(1000 + value.length).slice(1) + value;
 }
@@ -397,10 +345,10 @@ function encodeField(tag: string, value: unknown): string {
 /**
  * The bytes of one message, or its text as found in a log, to the message. CR and LF around it are skipped.
  *
- * Sizes are not held against {@linkcode TAGS}, unknown tags and empty values (length 000) are read: terminals
- * and POS in the field send such. (4)(5)
+ * It is lenient: other sizes than in {@linkcode TAGS} (4) and empty values, length 000 (5), occur in the field. Unknown
+ * tags and every byte of Latin-1 are read too (our choice: the sources know ASCII only).
  *
- * @throws {ProtocolError} No message, more than one, or one with a tag twice. It says what is wrong and at which byte.
+ * @throws {ProtocolError} No message, more than one, or one with a tag twice.
  * @example
  * ```ts
  * import assert from "node:assert/strict";
@@ -418,43 +366,14 @@ export function decode(bytes: Uint8Array | string): Message {
   const [first, second] = received;
   if (first === undefined) throw new ProtocolError("expected a message, got nothing", 0);
   if (first.error) throw first.error;
-  const repeated = repeatedField(first);
+  const { repeated } = first;
   if (repeated) throw new ProtocolError(`tag ${repeated.tag} is there twice`, repeated.at);
-  if (second) {
-    throw new ProtocolError("expected the end of the message, got another one", first.raw.length);
-  }
+  if (second) throw new ProtocolError("expected one message, got more after it");
   return first.message;
 }
 
-/**
- * The first field whose tag an earlier one has: a tag appears at most once. (2)(6)
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { MessageReader, repeatedField } from "./protocol.ts";
- *
- * const [received] = new MessageReader().feed("CZ0040300CA00201CA00202\n");
- * assert.equal(received && repeatedField(received)?.value, "02");
- * ```
- */
-export function repeatedField({ fields, message }: Received): Field | undefined {
-  if (fields.length === Object.keys(message).length) return undefined;
-  return fields.find(({ tag }, index) => fields.findIndex((field) => field.tag === tag) < index);
-}
-
-/**
- * Bytes as text: one byte, one character (Latin-1). TextDecoder has no such encoding: its "latin1" is Windows-1252.
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { latin1 } from "./protocol.ts";
- *
- * assert.equal(latin1(Uint8Array.of(0xe9)), "é");
- * ```
- */
-export function latin1(bytes: Uint8Array): string {
+/** Bytes as text: one byte, one character (Latin-1). What TextDecoder calls "latin1" is Windows-1252. */
+function latin1(bytes: Uint8Array): string {
   let text = "";
   for (let at = 0; at < bytes.length; at += 4096) {
     text += String.fromCharCode.apply(null, bytes.subarray(at, at + 4096) as unknown as number[]);
@@ -462,15 +381,15 @@ export function latin1(bytes: Uint8Array): string {
   return text;
 }
 
-/** How many characters of a text are as in a tag and a length. */
-function lengthOfHead(text: string): number {
-  let at = 0;
-  while (
-    at < text.length &&
-    (at < 2 ? text[at]! >= "A" && text[at]! <= "Z" : text[at]! >= "0" && text[at]! <= "9")
-  ) at++;
-  return at;
-}
+/** How something begins that is no message, but may come to a port or from one that is not what was thought. */
+const FOREIGN: readonly [RegExp, string][] = [
+  [/^\x02/, "serial framing (STX): over IP a message goes without STX, ETX and LRC"], // (4)
+  [/^[\x15\x16]\x03/, "TLS: Caisse-AP over IP is not encrypted"], // (6)
+  [
+    /^(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|CONNECT|TRACE) |^HTTP\//,
+    "HTTP: Caisse-AP is fields over a raw TCP socket",
+  ],
+];
 
 /**
  * What a {@linkcode MessageReader} holds: nothing; a message cut inside a field; whole fields only, which may
@@ -479,10 +398,13 @@ function lengthOfHead(text: string): number {
 export type ReaderState = "empty" | "incomplete" | "whole" | "malformed";
 
 /**
- * Cuts a stream of bytes into messages. Feed it chunks of any size, cut anywhere; it looks at each byte once and
- * holds the message in progress only, by default at most {@linkcode MAX_MESSAGE} bytes of it.
+ * Cuts a stream of bytes into messages. Feed it chunks of any size, cut anywhere: terminals split an answer over
+ * segments, also between two fields (5, pulls 787 and 798). It holds the message in progress only, by default at most
+ * {@linkcode MAX_MESSAGE} bytes of it.
  *
- * A message ends at CR, LF, or the CZ of the next one. That the peer has no more to send, only its user can know.
+ * A message ends at CR or LF, which some POS send after it (2), or at the CZ of the next one, where a connection is kept.
+ * Otherwise nothing marks its end: who feeds the reader must tell by the time that nothing came, or by the end of the
+ * connection.
  *
  * @example Reading until the sender pauses
  * ```ts
@@ -500,10 +422,9 @@ export type ReaderState = "empty" | "incomplete" | "whole" | "malformed";
 export class MessageReader {
   #fields: Field[] = [];
   #raw = ""; // of #fields
-  readonly #most: number;
-  #head = ""; // of the field in progress: its tag and length as far as they came
-  #value = ""; // of the field in progress
+  #rest = ""; // of the stream: a part of the next field
   #malformed = false;
+  readonly #most: number;
 
   /** A reader of messages of so many bytes at most. */
   constructor(most: number = MAX_MESSAGE) {
@@ -513,7 +434,7 @@ export class MessageReader {
   /** What it holds now. */
   get state(): ReaderState {
     if (this.#malformed) return "malformed";
-    if (this.#head !== "") return "incomplete";
+    if (this.#rest !== "") return "incomplete";
     return this.#fields.length === 0 ? "empty" : "whole";
   }
 
@@ -530,33 +451,33 @@ export class MessageReader {
   feed(chunk: Uint8Array | string): Received[] {
     const ended: Received[] = [];
     if (this.#malformed) return ended;
-    const text = typeof chunk === "string" ? chunk : latin1(chunk);
-    for (let at = 0; at < text.length;) {
-      if (this.#head === "" && (text[at] === "\r" || text[at] === "\n")) {
-        if (this.#fields.length > 0) ended.push(this.take());
-        at++;
-      } else if (this.#head.length < HEAD) {
-        const begun = this.#head;
-        const head = begun + text.slice(at, at + HEAD - begun.length);
-        if (begun.length < 2 && head.startsWith("CZ") && this.#fields.length > 0) {
-          this.#head = "";
-          ended.push(this.take());
-        }
-        const good = lengthOfHead(head);
-        at += good - begun.length;
-        this.#head = head.slice(0, good);
-        const problem = this.#problem(head);
-        if (problem !== undefined) {
-          ended.push(this.#fail(problem, text.slice(at)));
-          break;
-        }
-        this.#keepIfWhole(); // a length of 000 has no value to wait for
-      } else {
-        const piece = text.slice(at, at + Number(this.#head.slice(2)) - this.#value.length);
-        at += piece.length;
-        this.#value += piece;
-        this.#keepIfWhole();
+    const text = this.#rest + (typeof chunk === "string" ? chunk : latin1(chunk));
+    this.#rest = "";
+    let at = 0;
+    while (at < text.length) {
+      const lineEnd = text[at] === "\r" || text[at] === "\n";
+      if ((lineEnd || text.startsWith("CZ", at)) && this.#fields.length > 0) {
+        ended.push(this.take());
       }
+      if (lineEnd) {
+        at++;
+        continue;
+      }
+      const head = text.slice(at, at + HEAD);
+      const end = at + HEAD + Number(head.slice(2));
+      const error = this.#wrongHead(head);
+      if (error || head.length < HEAD || end > text.length) {
+        this.#rest = text.slice(at);
+        if (error) ended.push(this.#fail(error));
+        return ended;
+      }
+      this.#fields.push({
+        tag: head.slice(0, 2),
+        value: text.slice(at + HEAD, end),
+        at: this.#raw.length,
+      });
+      this.#raw += text.slice(at, end);
+      at = end;
     }
     return ended;
   }
@@ -566,67 +487,52 @@ export class MessageReader {
    */
   take(): Received {
     const message: Message = {};
-    for (const { tag, value } of this.#fields) message[tag] ??= value;
-    const received: Received = {
-      raw: this.#raw + this.#head + this.#value,
-      fields: this.#fields,
-      message,
-    };
-    if (this.#head !== "") received.error = new ProtocolError(this.#missing(), this.#at);
+    const raw = this.#raw + this.#rest;
+    const received: Received = { raw, fields: this.#fields, message };
+    for (const field of this.#fields) {
+      if (field.tag in message) received.repeated ??= field;
+      else message[field.tag] = field.value;
+    }
+    if (this.#rest !== "") received.error = new ProtocolError(missing(this.#rest), raw.length);
     this.#fields = [];
-    this.#raw = this.#head = this.#value = "";
+    this.#raw = this.#rest = "";
     return received;
   }
 
-  /** The next byte's place in the message. */
-  get #at(): number {
-    return this.#raw.length + this.#head.length + this.#value.length;
-  }
-
-  /** Keeps the field in progress if its value is whole. */
-  #keepIfWhole(): void {
-    const head = this.#head;
-    if (head.length < HEAD || this.#value.length < Number(head.slice(2))) return;
-    this.#fields.push({ tag: head.slice(0, 2), value: this.#value, at: this.#raw.length });
-    this.#raw += head + this.#value;
-    this.#head = this.#value = "";
-  }
-
-  /** What is wrong with a tag and length, of which the good part is in progress. */
-  #problem(head: string): string | undefined {
-    const good = this.#head.length;
-    if (good === head.length) {
-      if (good < HEAD || this.#raw.length + HEAD + Number(head.slice(2)) <= this.#most) {
-        return undefined;
-      }
-      return `expected the end of the message, which has at most ${this.#most} bytes`;
+  /** What is wrong with a tag and length, as far as they came. */
+  #wrongHead(head: string): ProtocolError | undefined {
+    const good = head.match(/^(?:[A-Z]{2}\d{0,3}|[A-Z]?)/)?.[0].length ?? 0;
+    const at = this.#raw.length + good;
+    if (good < head.length) {
+      const expected = good < 2
+        ? "a tag of two letters A-Z"
+        : `the length of ${head.slice(0, 2)} in three digits`;
+      return new ProtocolError(`expected ${expected}, got "${printable(head.charAt(good))}"`, at);
     }
-    const expected = good < 2
-      ? "a tag of two letters A-Z"
-      : `the length of ${head.slice(0, 2)} in three digits`;
-    return `expected ${expected}, got "${printable(head.charAt(good))}"`;
+    const length = this.#raw.length + HEAD + Number(head.slice(2));
+    if (head.length < HEAD || length <= this.#most) return undefined;
+    return new ProtocolError(
+      `expected the end of the message, which has at most ${this.#most} bytes`,
+      at,
+    );
   }
 
-  /** What the field in progress lacks. */
-  #missing(): string {
-    const tag = this.#head.slice(0, 2);
-    if (this.#head.length < 2) {
-      return `expected the second letter of the tag after "${tag}", got the end`;
-    }
-    if (this.#head.length < HEAD) {
-      return `expected the length of ${tag} in three digits, got the end`;
-    }
-    return `expected ${
-      Number(this.#head.slice(2))
-    } characters for ${tag}, got ${this.#value.length}`;
-  }
-
-  #fail(message: string, rest: string): Received {
-    const error = new ProtocolError(message, this.#at);
-    const received = this.take();
+  #fail(error: ProtocolError): Received {
     this.#malformed = true;
-    return { ...received, raw: received.raw + rest, error };
+    const received = this.take();
+    const other = FOREIGN.find(([pattern]) => pattern.test(received.raw))?.[1];
+    if (other) error.message += `; this looks like ${other}`;
+    return { ...received, error };
   }
+}
+
+/** What a field lacks that is cut. */
+function missing(field: string): string {
+  const tag = field.slice(0, 2);
+  if (tag.length < 2) return `expected the second letter of the tag after "${tag}", got the end`;
+  if (field.length < HEAD) return `expected the length of ${tag} in three digits, got the end`;
+  const expected = Number(field.slice(2, HEAD));
+  return `expected ${expected} characters for ${tag}, got ${field.length - HEAD}`;
 }
 
 // ---------------------------------------------------------------- conformance
@@ -635,8 +541,8 @@ export class MessageReader {
 export interface Deviation {
   /** What is there, and what the protocol wants. */
   message: string;
-  /** Whether a terminal may be expected to serve the request all the same. */
-  harmless: boolean;
+  /** Whether a strict terminal serves the request all the same (our choice for BF, and for what it does not know). */
+  tolerated: boolean;
 }
 
 /**
@@ -656,23 +562,22 @@ export interface Deviation {
  */
 export function deviations(request: Received): Deviation[] {
   const found: Deviation[] = [];
-  const add = (message: string, harmless = false): unknown => found.push({ message, harmless });
-  const foreign = request.error && foreignProtocol(request.raw);
-  if (foreign) add(`expected Caisse-AP over IP, this looks like ${foreign}`);
-  const first = request.fields[0]?.tag;
+  const add = (message: string, tolerated = false): unknown => found.push({ message, tolerated });
+  const { fields, repeated, error } = request;
+  if (error) add(`malformed ${error.message}`);
+  const first = fields[0]?.tag;
   if (first !== undefined && first !== "CZ") add(`expected CZ to come first, got ${first}`); // (2)(6)
-  const repeated = repeatedField(request);
   if (repeated) {
     add(`expected a tag at most once, got ${repeated.tag} again at byte ${repeated.at}`); // (2)(6)
   }
-  for (const { tag, value } of request.fields) {
+  for (const { tag, value } of fields) {
     const known = TAGS.get(tag);
     if (!known) {
       add(`${tag}: expected a tag of the protocol`, true);
       continue;
     }
-    const [min, max] = known.size ?? [1, 999];
-    if (known.setBy === "terminal") add(`${tag}: expected from the terminal only`); // (3)
+    const { size: [min, max] = [1, 999], digits, codes, label } = known;
+    if (tag.startsWith("A")) add(`${tag}: expected from the terminal only`); // (3)
     if (tag === "BF") add("BF: expected none, newer Ingenico software fails on it", true); // (5, pull 645)
     if (value === "") add(`${tag}: expected the field to be left out, got length 000`); // (2)(6)
     else if (value.length < min || value.length > max) {
@@ -681,8 +586,10 @@ export function deviations(request: Received): Deviation[] {
           min === max ? min : `${min} to ${max}`
         } characters, got ${value.length}`,
       );
+    } else if (codes && !meaning(tag, value)) {
+      add(`${tag}: expected a known ${label}, got "${printable(value)}"`, true);
     }
-    if (known.digits && /\D/.test(value)) add(`${tag}: expected digits, got "${printable(value)}"`);
+    if (digits && /\D/.test(value)) add(`${tag}: expected digits, got "${printable(value)}"`);
     else if (/[^\x20-\x7e]/.test(value)) add(`${tag}: expected ASCII, got "${printable(value)}"`);
   }
   return found;
@@ -723,7 +630,7 @@ export function wantedReceipt(
 /**
  * A receipt to the value of ZT.
  *
- * @throws {ProtocolError} The text has more than 675 characters, which are the 900 of AK, or others than Latin-1.
+ * @throws {ProtocolError} The text is not 1 to 675 characters of Latin-1: in base64 they are the 900 that AK holds.
  * @example
  * ```ts
  * import assert from "node:assert/strict";
@@ -740,7 +647,7 @@ export function encodeReceipt({ copy, format, text }: Receipt): string {
       `tag AK: expected a receipt of at most 675 characters, got ${text.length}`,
     );
   }
-  encodeField("AK", text); // for its error: btoa() has one of its own for what is not Latin-1
+  encodeField("AK", text); // as text too: what btoa() throws of other characters is no ProtocolError
   return encodeField("CK", kind) + encodeField("AK", btoa(text));
 }
 
@@ -758,9 +665,9 @@ export function encodeReceipt({ copy, format, text }: Receipt): string {
  */
 export function decodeReceipts(zt: string): Receipt[] {
   const reader = new MessageReader();
-  reader.feed(zt);
+  const [{ fields } = reader.take()] = reader.feed(zt);
   let kind: ReturnType<typeof wantedReceipt>;
-  return reader.fields.flatMap(({ tag, value }): Receipt[] => {
+  return fields.flatMap(({ tag, value }): Receipt[] => {
     if (tag === "CK") kind = wantedReceipt(value);
     if (tag !== "AK" || !/^[A-Za-z0-9+/]+={0,2}$/.test(value) || value.length % 4 !== 0) return [];
     const copy = kind?.copy === "merchant" ? "merchant" : "customer";
@@ -863,10 +770,7 @@ export function interpret(request: Message, answer: Message): Verdict {
     return error === undefined ? { status: "approved" } : { status: "invalid", error };
   }
   const expected = `expected the status AE to be ${[...STATUSES.keys()].join(", ")}`;
-  return {
-    status: "invalid",
-    error: `${expected}, got ${status === undefined ? "none" : `"${printable(status)}"`}`,
-  };
+  return { status: "invalid", error: `${expected}, got ${shown(status)}` };
 }
 
 function readFailure(value: string): Failure {
@@ -879,8 +783,8 @@ const NO_REASON: Term = { label: "no reason given", french: "motif non précisé
 const UNDOCUMENTED_REASON: Term = { label: "undocumented reason", french: "motif non documenté" };
 
 /**
- * Why an approval does not fit the request, if so: CA, CB, CD and CE must be those of the request, as far as it
- * has them. Leading zeros of CB do not count, and after BF 1 it may be lower: paid in part. (5)
+ * Why an approval does not fit the request, if so. CA, CB, CD and CE must be those of the request, as far as it has them
+ * (our choice); CZ and CJ are the terminal's own. Leading zeros of CB do not count, and after BF 1 it may be lower. (5)
  */
 function misfit(request: Message, answer: Message): string | undefined {
   for (const tag of ["CA", "CB", "CD", "CE"]) {
@@ -890,9 +794,7 @@ function misfit(request: Message, answer: Message): string | undefined {
     if (tag === "CB" && got !== undefined && fitsAmount(asked, got, request["BF"] === "1")) {
       continue;
     }
-    return `expected ${tag} to be "${printable(asked)}" as in the request, got ${
-      got === undefined ? "none" : `"${printable(got)}"`
-    }`;
+    return `expected ${tag} to be ${shown(asked)} as in the request, got ${shown(got)}`;
   }
   return undefined;
 }
@@ -923,6 +825,11 @@ export function printable(text: string): string {
   );
 }
 
+/** A value in a message to a person. */
+function shown(value: string | undefined): string {
+  return value === undefined ? "none" : `"${printable(value)}"`;
+}
+
 /**
  * Text of several lines, such as a receipt, each indented and {@linkcode printable}.
  *
@@ -939,6 +846,22 @@ export function printableLines(text: string): string {
 }
 
 /**
+ * What a value of a tag means, if it is one that has a meaning of its own and is known.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { meaning } from "./protocol.ts";
+ *
+ * assert.equal(meaning("AF", "0451")?.french, "refusée");
+ * ```
+ */
+export function meaning(tag: string, value: string | undefined): Term | undefined {
+  if (value === undefined) return undefined;
+  return TAGS.get(tag)?.codes?.get(tag === "AF" ? value.slice(0, 2) : value);
+}
+
+/**
  * A message for people to read: a line a field, with the meaning of each tag and code.
  *
  * @example
@@ -952,48 +875,25 @@ export function printableLines(text: string): string {
 export function describe(message: Message): string {
   return Object.entries(message).map(([tag, value]) => {
     const label = TAGS.get(tag)?.label ?? "unknown tag";
-    const term = TAGS.get(tag)?.codes?.get(tag === "AF" ? value.slice(0, 2) : value);
+    const term = meaning(tag, value);
     const means = term ? `: ${inWords(term)}` : "";
     return `  ${tag} ${printable(value).padEnd(24)} ${label}${means}`;
   }).join("\n");
 }
 
 /**
- * A word of the protocol in English and French, once where it is the same in both.
+ * A term in English and French, once where it is the same in both.
  *
  * @example
  * ```ts
  * import assert from "node:assert/strict";
- * import { FAILURES, inWords } from "./protocol.ts";
+ * import { inWords } from "./protocol.ts";
  *
- * const refused = FAILURES.get("04");
- * assert.equal(refused && inWords(refused), "refused (refusée)");
+ * assert.equal(inWords({ label: "refused", french: "refusée" }), "refused (refusée)");
  * ```
  */
 export function inWords({ label, french }: Term): string {
   return label === french ? label : `${label} (${french})`;
-}
-
-/**
- * What else bytes that are no message look like, if that can be told: HTTP, TLS, or the framing of a serial link. (4)
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { foreignProtocol } from "./protocol.ts";
- *
- * assert.match(foreignProtocol("GET / HTTP/1.1") ?? "", /^HTTP/);
- * ```
- */
-export function foreignProtocol(raw: string): string | undefined {
-  if (raw.startsWith("\x02")) {
-    return "serial framing (STX): a message goes without STX, ETX and LRC";
-  }
-  if (raw.startsWith("\x16\x03")) return "TLS: Caisse-AP over IP is not encrypted";
-  if (/^(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|CONNECT|TRACE) |^HTTP\//.test(raw)) {
-    return "HTTP: Caisse-AP is fields over a raw TCP socket";
-  }
-  return undefined;
 }
 
 // ---------------------------------------------------------------- options
@@ -1021,13 +921,13 @@ export class OptionError extends Error {
   /** `expected` completes "expected ..."; the nearest of `words` is suggested. */
   constructor(option: string, expected: string, got: unknown, words: Iterable<string> = []) {
     const simple = got === null || typeof got !== "object" && typeof got !== "function";
-    const shown = typeof got === "string"
-      ? `"${printable(got)}"`
+    const value = typeof got === "string"
+      ? shown(got)
       : simple
       ? String(got ?? "none")
       : typeof got;
     const meant = typeof got === "string" ? nearest(got, words) : undefined;
-    const problem = `expected ${expected}, got ${shown}${meant ? `; did you mean ${meant}?` : ""}`;
+    const problem = `expected ${expected}, got ${value}${meant ? `; did you mean ${meant}?` : ""}`;
     super(`${option}: ${problem}`);
     this.option = option;
     this.problem = problem;
@@ -1145,7 +1045,7 @@ export function argumentError(error: unknown, options: readonly string[]): strin
     const option = error.option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
     return `--${option}: ${error.problem} ${help}`;
   }
-  if (error instanceof ProtocolError) return `--tag: ${error.message} ${help}`;
+  if (error instanceof ProtocolError) return `${error.message} ${help}`;
   const { code, message = "" } = error as { code?: string; message?: string };
   if (!code?.startsWith("ERR_PARSE_ARGS")) return undefined; // else from node:util parseArgs
   const [, unknown] = /^Unknown option '--([^']*)'/.exec(message) ?? [];

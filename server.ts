@@ -31,10 +31,10 @@ import {
   encode,
   encodeReceipt,
   encodeText,
-  FAILURES,
   inRange,
   mandatoryTags,
   MAX_MESSAGE,
+  meaning,
   type Message,
   MessageReader,
   oneOf,
@@ -42,7 +42,6 @@ import {
   parseNumber,
   printable,
   printableLines,
-  READ_MODES,
   type Received,
   toDecimal,
   VERSION,
@@ -531,7 +530,7 @@ function receipt(ck: string, answer: Message, time: Date, duplicate = false): st
     "SIMULATION SANS VALEUR",
     duplicate && "DUPLICATA",
     card?.scheme ?? (answer["CC"] === "00C" && "CHEQUE"),
-    READ_MODES.get(answer["CI"] ?? "")?.french.toUpperCase(),
+    meaning("CI", answer["CI"])?.french.toUpperCase(),
     answer["AI"],
     card?.label,
     `LE ${date} A ${clock(time)}`,
@@ -542,7 +541,7 @@ function receipt(ck: string, answer: Message, time: Date, duplicate = false): st
     answer["AC"] && `AUTORISATION ${answer["AC"]}`,
     `MONTANT ${amountText(answer).padStart(16)}`,
     answer["CD"] === "1" ? "CREDIT" : answer["CD"] === "2" ? "ANNULATION" : "DEBIT",
-    !done && `${FAILURES.get(answer["AF"] ?? "")?.french ?? "non effectuée"}`.toUpperCase(),
+    !done && `${meaning("AF", answer["AF"])?.french ?? "non effectuée"}`.toUpperCase(),
     !done && "TRANSACTION NON ABOUTIE",
     copy === "customer" ? "TICKET CLIENT" : "TICKET COMMERCANT",
   ];
@@ -657,10 +656,10 @@ class Device {
     const { message: request, error } = received;
     const found = deviations(received);
     if (late) {
-      found.unshift({ message: "expected no more fields after the answer", harmless: false });
+      found.unshift({ message: "expected no more fields after the answer", tolerated: false });
     }
     const warnings = found.map(({ message }) => message);
-    if (error || (this.settings.strict && found.some(({ harmless }) => !harmless))) {
+    if (error || (this.settings.strict && found.some(({ tolerated }) => !tolerated))) {
       return { warnings, refusal: "09" };
     }
     const missing = mandatoryTags(request["CD"]).filter((tag) => !request[tag]);
@@ -668,10 +667,7 @@ class Device {
       warnings.push(`expected the mandatory tags ${missing.join(", ")}`);
       return { warnings, refusal: "09" };
     }
-    if (!ACTIONS.has(request["CD"] ?? "")) {
-      warnings.push(`CD: expected an action, got "${printable(request["CD"] ?? "")}"`);
-      return { warnings, refusal: "12" };
-    }
+    if (!ACTIONS.has(request["CD"] ?? "")) return { warnings, refusal: "12" };
     if (this.settings.exclusive && this.#underWay.size > 0) {
       warnings.push("busy with another transaction");
       return { warnings, refusal: "07" };
@@ -947,7 +943,6 @@ class Connection {
       signal,
     );
     this.#log("info", () => `received: ${told(transaction.request)}`);
-    if (received.error) this.#log("warn", () => `malformed request, ${transaction.error}`);
     for (const warning of transaction.warnings) this.#log("warn", () => warning);
     this.#open.add(transaction);
     this.#unanswered++;

@@ -8,7 +8,7 @@ import { readFileSync } from "node:fs";
 import net from "node:net";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
-import { decode, latin1, MessageReader } from "../protocol.ts";
+import { decode, MessageReader } from "../protocol.ts";
 
 const REQUESTS = 20_000;
 const GOOD = "CZ0040300CJ012012345678901CA00201CE003978BA0010CD0010CB00511245";
@@ -69,7 +69,7 @@ function send(port: number, request: string): Promise<string> {
       { port, host: "127.0.0.1", allowHalfOpen: true },
       () => socket.end(request, "latin1"),
     );
-    socket.on("data", (chunk: Uint8Array) => text += latin1(chunk));
+    socket.setEncoding("latin1").on("data", (chunk: string) => text += chunk);
     socket.on("error", () => {}).on("close", () => resolve(text));
   });
 }
