@@ -37,6 +37,8 @@ import {
   inRange,
   interpret,
   inWords,
+  jsonLine,
+  LOG_LEVELS,
   meaning,
   type Message,
   MessageReader,
@@ -45,6 +47,7 @@ import {
   parseNumber,
   printable,
   printableLines,
+  ProtocolError,
   type Receipt,
   type Received,
   toDecimal,
@@ -155,6 +158,7 @@ export async function exchange(request: Message, options: ExchangeOptions = {}):
   const timeout = inRange("timeout", options.timeout ?? 180, 0.001, MAX_TIMEOUT);
   const settle = inRange("settle", options.settle ?? 100, 0, MAX_TIMEOUT * 1000);
   const raw = encodeText(request);
+  if (raw === "") throw new ProtocolError("expected a request, got no tag");
 
   const where = `${host} port ${port}`;
   const socket = net.connect({ host, port, noDelay: true });
@@ -387,11 +391,9 @@ function buildRequest(options: PaymentOptions, currency: Currency): Message {
     );
   }
   if (options.receipt) request["CK"] = "100";
-  for (const [tag, value] of Object.entries(options.tags ?? {})) {
-    if (value === "") delete request[tag];
-    else request[tag] = value;
-  }
-  return request;
+  const tagged = { ...request, ...options.tags };
+  for (const [tag, value] of Object.entries(tagged)) if (value === "") delete tagged[tag];
+  return tagged;
 }
 
 function findAction(action: string): string {
@@ -537,7 +539,7 @@ function readArguments(args: string[]): Command | string {
   });
   if (values.help) return HELP;
   if (values.version) return `${VERSION}\n`;
-  const level = oneOf("log-level", ["debug", "info", "warn", "error"], values["log-level"]);
+  const level = oneOf("log-level", LOG_LEVELS, values["log-level"]);
   const payment: PaymentOptions = {
     host: values.destination,
     port: parseNumber("port", values.port),
@@ -554,8 +556,10 @@ function readArguments(args: string[]): Command | string {
   const amount = values.amount ?? (money ? "112.45" : undefined);
   if (amount !== undefined) payment.amount = amount;
   if (level === "debug" || level === "info") {
-    payment.log = (direction, raw, message) =>
-      process.stderr.write(`${CLEAR_LINE}${direction}: ${printable(raw)}\n${describe(message)}\n`);
+    payment.log = (direction, raw, message) => {
+      const text = `${direction}: ${printable(raw)}\n${describe(message)}\n`;
+      print(process.stderr, CLEAR_LINE + text);
+    };
   }
   return { payment, json: values.json };
 }
@@ -585,14 +589,13 @@ function told(tag: string, message: Message): string | undefined {
 function summary(
   { status, request, answer, failure, amount, asked, currency }: PaymentResult,
 ): string {
-  const action = request["CD"] === "0"
-    ? ""
-    : ` ${told("CD", request) ?? `action ${request["CD"]}`}`;
+  const code = request["CD"];
+  const action = code === "0" ? "" : ` ${told("CD", request) ?? `action ${code ?? "unknown"}`}`;
   const money = amount === undefined ? "" : ` ${amount} ${currency}`;
   const what = `${status.toUpperCase()}${action}${money}`;
   if (failure) {
-    const code = failure.code === "" ? "no AF" : `AF ${failure.code}`;
-    return `${what}: ${inWords(failure)}, ${code}${failure.detail && `, ${failure.detail}`}`;
+    const reason = failure.code === "" ? "no AF" : `AF ${failure.code}`;
+    return `${what}: ${inWords(failure)}, ${reason}${failure.detail && `, ${failure.detail}`}`;
   }
   if (status === "accepted") {
     return `${what}: the terminal has taken it into account and does not tell the outcome`;
@@ -604,6 +607,16 @@ function summary(
   return what + (asked ? ` of ${asked}` : "") + part("", application) + card;
 }
 
+/**
+ * Prints, whether anybody reads it or not: the exit status must tell the outcome all the same. Deno and Bun throw when
+ * nobody reads any more, Node emits an error.
+ */
+function print(stream: NodeJS.WriteStream, text: string): void {
+  try {
+    stream.write(text);
+  } catch { /* see above */ }
+}
+
 /** Takes the seconds off the screen, if they are on one. */
 const CLEAR_LINE = process.stderr.isTTY ? "\r\x1b[K" : "";
 
@@ -613,63 +626,65 @@ function showSeconds(): () => void {
   const started = performance.now();
   const timer = setInterval(() => {
     const seconds = Math.round((performance.now() - started) / 1000);
-    process.stderr.write(`\rwaiting for the terminal, ${seconds} s`);
+    print(process.stderr, `\rwaiting for the terminal, ${seconds} s`);
   }, 1000);
   return () => {
     clearInterval(timer);
-    process.stderr.write(CLEAR_LINE);
+    print(process.stderr, CLEAR_LINE);
   };
+}
+
+function printResult(result: PaymentResult): void {
+  for (const { text } of result.receipts ?? []) {
+    print(process.stdout, `${printableLines(text)}\n`);
+  }
+  const line = printable(summary(result));
+  const colour = result.status === "declined" ? "red" : "green";
+  // Not left to styleText: to know whether the screen has colours it reads the environment, and Deno would ask for that.
+  const shown = process.stdout.isTTY ? styleText(colour, line, { validateStream: false }) : line;
+  print(process.stdout, `${shown}\n`);
+}
+
+/** Pays, and prints what came of it. */
+async function execute({ payment, json }: Command): Promise<keyof typeof EXIT> {
+  const interrupt = new AbortController();
+  const onInterrupt = (): void => interrupt.abort();
+  process.once("SIGINT", onInterrupt);
+  const hideSeconds = showSeconds();
+  const started = performance.now();
+  try {
+    const result = await pay({ ...payment, signal: interrupt.signal });
+    hideSeconds();
+    if (json) print(process.stdout, jsonLine(result));
+    else printResult(result);
+    return result.status;
+  } catch (error) {
+    hideSeconds();
+    if (!(error instanceof ExchangeError)) throw error;
+    const { message, status, request, answer } = error;
+    print(process.stderr, `client.ts: ${message}\n`);
+    const money = amounts(request, request, await findCurrency(payment.currency ?? "EUR"));
+    const milliseconds = Math.round(performance.now() - started);
+    const result = { status, request, answer, ...money, milliseconds, error: message };
+    if (json) print(process.stdout, jsonLine(result));
+    return status;
+  } finally {
+    process.off("SIGINT", onInterrupt);
+  }
 }
 
 /** The command; its exit statuses are in the help. */
 async function main(): Promise<void> {
-  const interrupt = new AbortController();
-  const onInterrupt = (): void => interrupt.abort();
-  const started = performance.now();
-  let command: Command | string | undefined;
-  let hideSeconds = (): void => {};
+  for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {}); // see print()
   try {
-    command = readArguments(process.argv.slice(2));
-    if (typeof command === "string") return void process.stdout.write(command);
-    process.once("SIGINT", onInterrupt);
-    hideSeconds = showSeconds();
-    const result = await pay({ ...command.payment, signal: interrupt.signal });
-    hideSeconds();
-    if (command.json) process.stdout.write(`${JSON.stringify(result)}\n`);
-    else {
-      for (const { text } of result.receipts ?? []) {
-        process.stdout.write(`${printableLines(text)}\n`);
-      }
-      const line = printable(summary(result));
-      const colour = result.status === "declined" ? "red" : "green";
-      const shown = process.stdout.isTTY
-        ? styleText(colour, line, { validateStream: false })
-        : line;
-      process.stdout.write(`${shown}\n`);
-    }
-    process.exitCode = EXIT[result.status];
+    const command = readArguments(process.argv.slice(2));
+    if (typeof command === "string") print(process.stdout, command);
+    else process.exitCode = EXIT[await execute(command)];
   } catch (error) {
-    hideSeconds();
-    const failed = error instanceof ExchangeError ? error : undefined;
-    const message = failed?.message ?? argumentError(error, Object.keys(OPTIONS));
+    const message = argumentError(error, Object.keys(OPTIONS));
     if (message === undefined) throw error;
-    process.stderr.write(`client.ts: ${message}\n`);
-    process.exitCode = failed ? EXIT[failed.status] : 2;
-    if (failed && typeof command === "object" && command.json) {
-      const { status, request, answer } = failed;
-      const { currency = "EUR" } = command.payment;
-      const result = {
-        status,
-        request,
-        answer,
-        ...amounts(request, request, await findCurrency(currency)),
-        milliseconds: Math.round(performance.now() - started),
-        error: message,
-      };
-      process.stdout.write(`${JSON.stringify(result)}\n`);
-    }
-  } finally {
-    process.off("SIGINT", onInterrupt);
+    print(process.stderr, `client.ts: ${message}\n`);
+    process.exitCode = 2;
   }
 }
 

@@ -220,6 +220,25 @@ export function mandatoryTags(action: string | undefined): readonly string[] {
   return action !== undefined && ACTIONS.get(action)?.money ? MONEY_TAGS : BASE_TAGS;
 }
 
+/**
+ * The tags that a request must hold and does not, or not with a value.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { MessageReader, missingTags } from "./protocol.ts";
+ *
+ * const reader = new MessageReader();
+ * reader.feed("CZ0040300CA00201CD001I");
+ * assert.deepEqual(missingTags(reader.fields), ["CJ"]);
+ * ```
+ */
+export function missingTags(fields: readonly Field[]): string[] {
+  const value = (wanted: string): string | undefined =>
+    fields.find(({ tag }) => tag === wanted)?.value;
+  return mandatoryTags(value("CD")).filter((tag) => !value(tag));
+}
+
 // ---------------------------------------------------------------- messages
 
 /** A message: from tag to value. The order of the keys is the order on the wire, but that CZ comes first. */
@@ -274,7 +293,8 @@ export class ProtocolError extends Error {
 }
 
 /**
- * The longest message that is read, in bytes (our choice: all known tags at their longest make less than 9,000).
+ * The longest message that is read, in bytes (our choice: all known tags at their longest make less than 9,000, and an
+ * answer to the longest request that the terminal takes, which gives it back, must be readable).
  *
  * @example
  * ```ts
@@ -284,7 +304,7 @@ export class ProtocolError extends Error {
  * assert.equal(new MessageReader(MAX_MESSAGE).state, "empty");
  * ```
  */
-export const MAX_MESSAGE = 65_536;
+export const MAX_MESSAGE = 131_072;
 
 const HEAD = 5; // bytes of a tag and a length
 
@@ -537,6 +557,9 @@ function missing(field: string): string {
 
 // ---------------------------------------------------------------- conformance
 
+/** Deviations that are told of one request (our choice: a request that is wrong through and through needs no list). */
+const MAX_DEVIATIONS = 20;
+
 /** Something in a request that the protocol does not want. */
 export interface Deviation {
   /** What is there, and what the protocol wants. */
@@ -571,6 +594,10 @@ export function deviations(request: Received): Deviation[] {
     add(`expected a tag at most once, got ${repeated.tag} again at byte ${repeated.at}`); // (2)(6)
   }
   for (const { tag, value } of fields) {
+    if (found.length >= MAX_DEVIATIONS) {
+      add("there is more that is not listed here");
+      break;
+    }
     const known = TAGS.get(tag);
     if (!known) {
       add(`${tag}: expected a tag of the protocol`, true);
@@ -831,6 +858,22 @@ function shown(value: string | undefined): string {
 }
 
 /**
+ * A value as JSON on one line, with every control character escaped: JSON itself leaves U+007F to U+009F as they are.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { jsonLine } from "./protocol.ts";
+ *
+ * assert.equal(jsonLine({ CF: "\x9b2J" }), '{"CF":"\\u009b2J"}\n');
+ * ```
+ */
+export function jsonLine(value: unknown): string {
+  const escape = (char: string): string => `\\u00${char.charCodeAt(0).toString(16)}`;
+  return `${JSON.stringify(value).replace(/[\x7f-\x9f]/g, escape)}\n`;
+}
+
+/**
  * Text of several lines, such as a receipt, each indented and {@linkcode printable}.
  *
  * @example
@@ -980,6 +1023,21 @@ function lettersApart(one: string, other: string): number {
   }
   return row.at(-1) ?? 0;
 }
+
+/**
+ * How much a log tells, from all to little.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { LOG_LEVELS } from "./protocol.ts";
+ *
+ * assert.ok(LOG_LEVELS.indexOf("warn") > LOG_LEVELS.indexOf("info"));
+ * ```
+ */
+export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
+/** One of {@linkcode LOG_LEVELS}. */
+export type LogLevel = typeof LOG_LEVELS[number];
 
 /**
  * A number within bounds, as it is.

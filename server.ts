@@ -28,15 +28,16 @@ import {
   decodeReceipts,
   describe,
   deviations,
-  encode,
   encodeReceipt,
   encodeText,
   inRange,
-  mandatoryTags,
-  MAX_MESSAGE,
+  jsonLine,
+  LOG_LEVELS,
+  type LogLevel,
   meaning,
   type Message,
   MessageReader,
+  missingTags,
   oneOf,
   OptionError,
   parseNumber,
@@ -50,6 +51,9 @@ import {
 
 // ---------------------------------------------------------------- outcomes
 
+/** Most seconds that an answer can be put off (our choice: a day; no POS waits that long). */
+const MAX_DURATION = 86_400;
+
 /** AF for each word that ends a transaction, "" for success. (1) */
 const ENDINGS: ReadonlyMap<string, string> = new Map([
   ["success", ""],
@@ -59,7 +63,7 @@ const ENDINGS: ReadonlyMap<string, string> = new Map([
   ["forbidden", "05"],
 ]);
 
-/** The card that a simulated person holds, and how the terminal reads it. */
+/** The card that a simulated person holds, and how it is read. */
 export type Card =
   | "cbcontact"
   | "cbcontactless"
@@ -69,59 +73,70 @@ export type Card =
   | "conecscontactless"
   | "ancv";
 
-/** What a card puts into an answer, and its scheme as a receipt names it. */
+/** What a card puts into an answer, and what a receipt says of it. */
 interface CardData {
-  fields: { CC: string; CI?: string; AI?: string };
+  CC: string;
+  CI?: string;
+  AI?: string;
   scheme: string;
   label: string;
 }
 
-const CB_AID = "A0000000421010"; // (2)(6)
-const AMEX_AID = "A00000002501"; // (7)
+const CB = { AI: "A0000000421010", scheme: "CARTE BANCAIRE", label: "CB" }; // (2)(6)
+const AMEX = { AI: "A00000002501", scheme: "AMERICAN EXPRESS", label: "AMEX" }; // (7)
+const CONECS = { scheme: "CONECS", label: "TITRE RESTAURANT" };
 
 /** The cards (1)(2)(5). No source tells an AID for meal and holiday vouchers, nor how the latter are read. */
 const CARDS: Readonly<Record<Card, CardData>> = {
-  cbcontact: { fields: { CC: "001", CI: "1", AI: CB_AID }, scheme: "CARTE BANCAIRE", label: "CB" },
-  cbcontactless: {
-    fields: { CC: "00B", CI: "2", AI: CB_AID },
-    scheme: "CARTE BANCAIRE",
-    label: "CB",
-  },
-  amexcontact: {
-    fields: { CC: "002", CI: "1", AI: AMEX_AID },
-    scheme: "AMERICAN EXPRESS",
-    label: "AMEX",
-  },
-  amexcontactless: {
-    fields: { CC: "00D", CI: "2", AI: AMEX_AID },
-    scheme: "AMERICAN EXPRESS",
-    label: "AMEX",
-  },
-  conecscontact: { fields: { CC: "00E", CI: "1" }, scheme: "CONECS", label: "TITRE RESTAURANT" },
-  conecscontactless: {
-    fields: { CC: "10E", CI: "2" },
-    scheme: "CONECS",
-    label: "TITRE RESTAURANT",
-  },
-  ancv: { fields: { CC: "00V" }, scheme: "ANCV", label: "CHEQUE VACANCES" },
+  cbcontact: { CC: "001", CI: "1", ...CB },
+  cbcontactless: { CC: "00B", CI: "2", ...CB },
+  amexcontact: { CC: "002", CI: "1", ...AMEX },
+  amexcontactless: { CC: "00D", CI: "2", ...AMEX },
+  conecscontact: { CC: "00E", CI: "1", ...CONECS },
+  conecscontactless: { CC: "10E", CI: "2", ...CONECS },
+  ancv: { CC: "00V", scheme: "ANCV", label: "CHEQUE VACANCES" },
 };
 const CARD_NAMES = Object.keys(CARDS) as Card[];
 
 /**
- * What goes wrong with an answer: it never comes (silent); the connection is closed or reset instead of it; it is cut
- * inside a field and the connection closed (truncate); bytes that are no message come instead of it (garbage); it comes
- * in segments, cut inside a tag, a length, a value and between two fields (split), or byte by byte (dribble).
+ * What goes wrong with an answer. It never comes, and the connection is kept until the POS closes its side (silent); the
+ * connection is closed or reset instead; it is cut inside a field, then the connection closed (truncate); bytes that are
+ * no message come instead (garbage); it comes in segments, cut inside a tag, a length, a value and between two fields
+ * (split), or byte by byte (dribble).
  */
 export type Fault = "silent" | "close" | "reset" | "truncate" | "garbage" | "split" | "dribble";
-const FAULTS: readonly Fault[] = [
-  "silent",
-  "close",
-  "reset",
-  "truncate",
-  "garbage",
-  "split",
-  "dribble",
-];
+
+/** What goes on the wire for an answer, and what becomes of the connection then. */
+interface Transmission {
+  /** Latin-1 text, each sent on its own. */
+  segments: string[];
+  /** Milliseconds between segments. */
+  pause?: number;
+  then?: "close" | "reset";
+}
+
+/** What each fault makes of an answer. Bytes and pauses are our choice. */
+const FAULTS: Readonly<Record<Fault, (raw: string) => Transmission>> = {
+  silent: () => ({ segments: [] }),
+  close: () => ({ segments: [], then: "close" }),
+  reset: () => ({ segments: [], then: "reset" }),
+  truncate: (raw) => ({ segments: [raw.slice(0, -1)], then: "close" }),
+  garbage: () => ({ segments: ["\x00\xff?!garbage\r\n"] }), // not even the start of a message
+  split: (raw) => ({ segments: split(raw), pause: 50 }), // arrives apart, and before a POS gives up
+  dribble: (raw) => ({ segments: [...raw], pause: 5 }), // takes about a second
+};
+const FAULT_NAMES = Object.keys(FAULTS) as Fault[];
+
+/** Cuts a message inside a value, inside a length, before its last field and inside that one's tag. */
+function split(raw: string): string[] {
+  const reader = new MessageReader();
+  reader.feed(raw);
+  const { fields } = reader;
+  const last = fields.at(-1)?.at ?? 0;
+  const long = fields.find(({ value }) => value.length > 1)?.at ?? 0;
+  const cuts = [0, long + 6, (fields.at(-2)?.at ?? 0) + 3, last, last + 1].sort((a, b) => a - b);
+  return cuts.map((from, index) => raw.slice(from, cuts[index + 1])).filter((part) => part !== "");
+}
 
 /** How a transaction ends. Everything has a default: it is approved, with a contact CB card. */
 export interface Outcome {
@@ -131,7 +146,7 @@ export interface Outcome {
   card?: Card;
   /** AE 11 first, the final answer after the delay, on the same connection. (4) */
   pending?: boolean;
-  /** Seconds from the last byte of the request to the answer, or the range to draw them from. Default: the terminal's `duration`. */
+  /** Seconds from the last byte of the request to the answer, or a range to draw them from. Default: the terminal's. */
   delay?: number | readonly [min: number, max: number];
   /** What goes wrong with the answer. */
   fault?: Fault;
@@ -141,16 +156,13 @@ export interface Outcome {
   tags?: Message;
 }
 
-const OUTCOME_WORDS =
-  `${[...ENDINGS.keys()].join(", ")}, an AF code such as 07, ${CARD_NAMES.join(", ")}, ` +
-  `pending, delay=SECONDS, delay=FROM..TO, ${FAULTS.join(", ")}, hangup, TAG=VALUE`;
-
 /**
  * Reads an outcome from words separated by commas, at most one of each kind: how it ends (success, abandon, timeout,
- * refused, forbidden, or two digits of AF), which card, pending, delay=SECONDS or delay=FROM..TO, a fault, hangup, and any number of
- * TAG=VALUE (TAG= leaves it out; a comma in a value is written `\,`).
+ * refused, forbidden, or two digits of AF), which card, pending, delay=SECONDS or delay=FROM..TO, a fault, hangup, and any
+ * number of TAG=VALUE. TAG= leaves the tag out; in a value `\,` is a comma and `\\` a backslash.
  *
- * @throws {OptionError} A word is none of these, or the second of its kind.
+ * @param option What an error calls it.
+ * @throws {OptionError} A word is none of these or the second of its kind, or a value cannot be sent.
  * @example
  * ```ts
  * import assert from "node:assert/strict";
@@ -163,24 +175,28 @@ const OUTCOME_WORDS =
  */
 export function parseOutcome(text: string, option = "outcome"): Outcome {
   const outcome: Outcome = {};
-  for (const word of text.split(/(?<!\\),/)) {
+  for (const word of text.split(UNESCAPED_COMMA)) {
     const [, tag, value = ""] = /^\s*([A-Z]{2})=(.*)$/s.exec(word) ?? [];
-    if (tag !== undefined) {
-      outcome.tags = { ...outcome.tags, [tag]: value.replaceAll("\\,", ",") };
-      continue;
-    }
-    const part = parseWord(word.trim().toLowerCase());
+    const part = tag === undefined
+      ? parseWord(word.trim().toLowerCase())
+      : { tags: { ...outcome.tags, [tag]: value.replace(/\\([\\,])/g, "$1") } };
     if (!part) {
-      const words = [...ENDINGS.keys(), ...CARD_NAMES, ...FAULTS, "pending", "hangup", "delay="];
-      throw new OptionError(option, `words from ${OUTCOME_WORDS}`, word.trim(), words);
+      const words = [...ENDINGS.keys(), ...CARD_NAMES, ...FAULT_NAMES, "pending", "hangup"];
+      const others = "an AF code such as 07, delay=SECONDS, delay=FROM..TO, TAG=VALUE";
+      const expected = `words from ${words.join(", ")}, ${others}`;
+      throw new OptionError(option, expected, word.trim(), [...words, "delay="]);
     }
-    if (Object.keys(part).some((kind) => kind in outcome)) {
-      throw new OptionError(option, "at most one word of each kind", text);
-    }
+    const again = tag === undefined
+      ? Object.keys(part).some((kind) => kind in outcome)
+      : outcome.tags && tag in outcome.tags;
+    if (again) throw new OptionError(option, "at most one word of each kind", text);
     Object.assign(outcome, part);
   }
   return checkOutcome(outcome, option);
 }
+
+/** A comma that no backslash makes a part of a value. */
+const UNESCAPED_COMMA = /(?<=(?<!\\)(?:\\\\)*),/;
 
 /** What a word other than TAG=VALUE says of an outcome. */
 function parseWord(word: string): Outcome | undefined {
@@ -188,7 +204,7 @@ function parseWord(word: string): Outcome | undefined {
   if (failure !== undefined) return { failure };
   const card = CARD_NAMES.find((card) => card === word);
   if (card) return { card };
-  const fault = FAULTS.find((fault) => fault === word);
+  const fault = FAULT_NAMES.find((fault) => fault === word);
   if (fault) return { fault };
   if (word === "pending") return { pending: true };
   if (word === "hangup") return { hangup: true };
@@ -197,29 +213,37 @@ function parseWord(word: string): Outcome | undefined {
   return { delay: to === undefined ? Number(from) : [Number(from), Number(to)] };
 }
 
-/** Holds an outcome against what it may be, also one from a program that is not type-checked. */
+/** Holds an outcome against what it may be, also one from a program that is not type-checked, and copies it. */
 function checkOutcome(outcome: Outcome, option: string): Outcome {
   if (typeof outcome !== "object" || outcome === null) {
     throw new OptionError(option, "an outcome or the words for it", outcome);
   }
   const { failure = "", card = "cbcontact", delay = 0, fault = "silent", tags = {} } = outcome;
+  const [unknown] = Object.keys(outcome).filter((key) => !OUTCOME_KEYS.includes(key));
+  if (unknown !== undefined) {
+    throw new OptionError(
+      option,
+      `an outcome of ${OUTCOME_KEYS.join(", ")}`,
+      unknown,
+      OUTCOME_KEYS,
+    );
+  }
   if (typeof failure !== "string" || !/^(\d\d)?$/.test(failure)) {
     throw new OptionError(option, "an AF code of two digits", failure);
   }
   if (!CARD_NAMES.includes(card)) {
     throw new OptionError(option, `one of ${CARD_NAMES.join(", ")}`, card);
   }
-  if (!FAULTS.includes(fault)) throw new OptionError(option, `one of ${FAULTS.join(", ")}`, fault);
+  if (!FAULT_NAMES.includes(fault)) {
+    throw new OptionError(option, `one of ${FAULT_NAMES.join(", ")}`, fault);
+  }
   const [min, max] = Array.isArray(delay) ? delay : [delay, delay];
-  inRange(
-    option,
-    inRange(option, max, 0, MAX_DURATION),
-    inRange(option, min, 0, MAX_DURATION),
-    MAX_DURATION,
-  );
-  encode(Object.fromEntries(Object.entries(tags).filter(([, value]) => value !== "")));
-  return { ...outcome };
+  inRange(option, max, inRange(option, min, 0, MAX_DURATION), MAX_DURATION);
+  encodeText(Object.fromEntries(Object.entries(tags).filter(([, value]) => value !== "")));
+  return outcome.tags ? { ...outcome, tags: { ...tags } } : { ...outcome };
 }
+
+const OUTCOME_KEYS = ["failure", "card", "pending", "delay", "fault", "hangup", "tags"];
 
 /**
  * An outcome in the words of {@linkcode parseOutcome}.
@@ -241,7 +265,7 @@ export function formatOutcome(outcome: Outcome): string {
   }
   words.push(fault, hangup && "hangup");
   for (const [tag, value] of Object.entries(tags)) {
-    words.push(`${tag}=${value.replaceAll(",", "\\,")}`);
+    words.push(`${tag}=${value.replace(/[\\,]/g, "\\$&")}`);
   }
   return words.filter((word) => word).join(",");
 }
@@ -249,14 +273,11 @@ export function formatOutcome(outcome: Outcome): string {
 /** An outcome, or the words for it. */
 export type OutcomeOrText = Outcome | string;
 
-/**
- * Decides how a transaction ends, when it is asked for. `signal` is aborted when the POS has closed its side
- * of the connection meanwhile.
- */
+/** Decides how the transaction of that number ends. `gone` is aborted when the POS has closed its side meanwhile. */
 export type Decide = (
   request: Message,
   number: number,
-  signal: AbortSignal,
+  gone: AbortSignal,
 ) => OutcomeOrText | Promise<OutcomeOrText>;
 
 function toOutcome(outcome: OutcomeOrText, option = "outcome"): Outcome {
@@ -268,40 +289,25 @@ function toOutcome(outcome: OutcomeOrText, option = "outcome"): Outcome {
 // ---------------------------------------------------------------- options
 
 /**
- * How much a log tells, from all to little.
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { LOG_LEVELS } from "./server.ts";
- *
- * assert.ok(LOG_LEVELS.indexOf("warn") > LOG_LEVELS.indexOf("info"));
- * ```
- */
-export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
-/** One of {@linkcode LOG_LEVELS}. */
-export type LogLevel = typeof LOG_LEVELS[number];
-
-/**
- * What a terminal does. Everything has a default. Where an outcome comes from, first match wins: `when`, `next`,
- * `outcome`. An identification only takes the tags and the fault of `outcome`.
+ * What a terminal does. Everything has a default. An outcome comes from `when`, else `next`, else `outcome`. An
+ * identification takes neither of the first two, and is always answered at once and done.
  */
 export interface TerminalOptions {
   /** Address or name to listen on. Default: every interface. */
   host?: string;
-  /** TCP port; 0 takes a free one, see {@linkcode Terminal.port}. Default: 8888. (1) */
+  /** TCP port; 0 takes a free one, see {@linkcode Terminal.port}. Default: 8888. (1)(2)(3) */
   port?: number;
   /** How a transaction ends. Default: success. */
   outcome?: OutcomeOrText | Decide;
   /** Outcomes for one transaction each, in order. */
   next?: readonly OutcomeOrText[];
-  /** Outcomes by amount: CB, leading zeros ignored, or "*" and its last digits. What says most wins. */
+  /** Outcomes by amount: CB, leading zeros ignored, or "*" and its last digits. The whole amount wins, then more digits. */
   when?: Readonly<Record<string, OutcomeOrText>>;
-  /** Seconds from the last byte of a request to the answer, decimals allowed. Not used when BA is 1. Default: 3. (1) */
+  /** Seconds from the last byte of a request to the answer, decimals allowed; none after BA 1. Default: 3. (1) */
   duration?: number;
   /**
    * Does one thing at a time, like a real one: while a transaction is under way any other request is answered at once
-   * AE 01 (3), AF 07 (our choice). Default: off, so that test suites run side by side.
+   * AE 01 (3), AF 07 (our choice); on the same connection, in its turn. Default: off, so that test suites run side by side.
    */
   exclusive?: boolean;
   /** Answers a request that deviates from the protocol with AE 01, AF 09. Default: off, it only warns. */
@@ -323,7 +329,7 @@ export interface TerminalOptions {
    * that connects when it starts may wait for its first customer, one that has crashed should not stay for the day).
    */
   idleTimeout?: number;
-  /** Bytes that a request may have; a longer one is malformed. Default: {@linkcode MAX_MESSAGE}. */
+  /** Bytes that a request may have; a longer one is malformed. Default: 64 KiB (our choice: seven times all known tags at their longest). */
   maxRequest?: number;
   /**
    * Bytes of answers that a POS may leave unread before its connection is dropped. Default: 1 MiB (our choice:
@@ -335,11 +341,11 @@ export interface TerminalOptions {
    * one terminal, few enough for the memory of a small machine).
    */
   maxConnections?: number;
-  /** Receives the log, by default nobody. */
+  /** Receives the log, by default nobody. What it throws is reported by the runtime and does not disturb the terminal. */
   log?: (level: LogLevel, text: string) => void;
   /** The least level that is given to `log`. Default: info. */
   logLevel?: LogLevel;
-  /** Receives what happens, by default nobody. */
+  /** Receives what happens, by default nobody. What it throws is reported by the runtime, too. */
   onEvent?: (event: TerminalEvent) => void;
 }
 
@@ -366,17 +372,15 @@ export interface About {
 /** A message that was sent or received. */
 export interface Exchanged {
   /** Its bytes as Latin-1 text. */
-  raw: string;
+  readonly raw: string;
   /** Its fields, as far as they can be read. */
-  message: Message;
+  readonly message: Readonly<Message>;
 }
 
-/** Most seconds that an answer can be put off (our choice: a day; no POS waits that long). */
-const MAX_DURATION = 86_400;
-/** Milliseconds that whole fields without all mandatory tags wait for the rest (our choice). */
+/** Milliseconds that whole fields without all mandatory tags wait for the rest (our choice: a POS that sends field by field). */
 const PATIENCE = 300;
-/** Most milliseconds that something can be waited for (our choice: a day, as for an answer). */
-const MAX_TIMEOUT = 86_400_000;
+/** Most milliseconds that something can be waited for (our choice: a day, as above). */
+const MAX_TIMEOUT = MAX_DURATION * 1000;
 /** Most bytes or connections that a bound can be set to (our choice: far beyond what fits into memory). */
 const MAX_BOUND = 2 ** 40;
 /**
@@ -386,21 +390,15 @@ const MAX_BOUND = 2 ** 40;
 const BACKLOG = 4_096;
 /** Milliseconds that a peer has to close its side after this one closed the connection (our choice). */
 const CLOSE_TIMEOUT = 1_000;
-/** Requests of one connection that may wait for an answer before no more are read (our choice: POS send one). */
-const MAX_WAITING = 100;
+/** Requests of one connection that may wait for an answer before it is dropped (our choice: POS send one, tests many). */
+const MAX_WAITING = 1_000;
 /** Transactions that are kept, and cash registers whose last one can be had again (our choice: a day of a test suite). */
 const MAX_KEPT = 1_000;
 
 /** The options with their defaults, each held against what it may be. */
-interface Settings
-  extends Required<Omit<TerminalOptions, "outcome" | "next" | "when" | "onEvent">> {
-  onEvent: TerminalOptions["onEvent"];
-  outcome: Outcome | Decide;
-  next: Outcome[];
-  when: [amount: string, outcome: Outcome][];
-}
+type Settings = ReturnType<typeof settings>;
 
-function settings(options: TerminalOptions): Settings {
+function settings(options: TerminalOptions) {
   const contract = options.sellerContract ?? "424242";
   if (!/^[\x20-\xff]{1,10}$/.test(contract)) {
     throw new OptionError("sellerContract", "1 to 10 characters of Latin-1", contract);
@@ -419,10 +417,10 @@ function settings(options: TerminalOptions): Settings {
     settle: inRange("settle", options.settle ?? 20, 0, MAX_TIMEOUT),
     requestTimeout: inRange("requestTimeout", options.requestTimeout ?? 10_000, 1, MAX_TIMEOUT),
     idleTimeout: inRange("idleTimeout", options.idleTimeout ?? 600_000, 1, MAX_TIMEOUT),
-    maxRequest: inRange("maxRequest", options.maxRequest ?? MAX_MESSAGE, 1, MAX_BOUND),
+    maxRequest: inRange("maxRequest", options.maxRequest ?? 65_536, 1, MAX_BOUND),
     maxUnread: inRange("maxUnread", options.maxUnread ?? 2 ** 20, 0, MAX_BOUND),
     maxConnections: inRange("maxConnections", options.maxConnections ?? 10_000, 1, MAX_BOUND),
-    log: options.log ?? (() => {}),
+    log: options.log,
     logLevel: oneOf("logLevel", LOG_LEVELS, options.logLevel ?? "info"),
     onEvent: options.onEvent,
   };
@@ -446,11 +444,12 @@ function byAmount(when: NonNullable<TerminalOptions["when"]>): [amount: string, 
 // ---------------------------------------------------------------- what a terminal answers
 
 /**
- * The fields of a request that its answer gives back, in their order (1). Not those without a value, which a terminal
- * leaves out (2)(6), nor AE, AF and ZT, which are the terminal's to say.
+ * The fields of a request that its answer gives back, in their order, CZ first (1): the terminal's own where there is none
+ * (our choice: that of the reference). Not those without a value, which a terminal leaves out (2)(6), nor AE, AF and ZT,
+ * which are the terminal's to say.
  */
-function given(request: Message): Message {
-  const fields: Message = {};
+function echo(request: Readonly<Message>): Message {
+  const fields: Message = { CZ: request["CZ"] || "0300" };
   for (const [tag, value] of Object.entries(request)) {
     if (value !== "" && tag !== "AE" && tag !== "AF" && tag !== "ZT") fields[tag] = value;
   }
@@ -459,7 +458,7 @@ function given(request: Message): Message {
 
 /** The fields that tell how money was moved, or why not. */
 function moneyResult(
-  request: Message,
+  request: Readonly<Message>,
   { failure, card = "cbcontact" }: Outcome,
   contract: string,
 ): Message {
@@ -467,15 +466,16 @@ function moneyResult(
   // For cheques an Ingenico answers AF 04 whatever the reason, and no card data on success. (1)
   if (failure) return { AE: "01", AF: cheque ? "04" : failure };
   if (cheque) return { AE: "10" };
-  const { AI, ...application } = CARDS[card].fields;
-  const month = String(1 + Math.floor(Math.random() * 12)).padStart(2, "0");
-  return {
+  const { CC, CI, AI } = CARDS[card];
+  const month = two(1 + Math.floor(Math.random() * 12));
+  return { // in the order of the reference (1)
     AE: "10",
-    ...application,
+    CC,
+    ...(CI && { CI }),
     AC: randomDigits(6),
     AA: `${randomDigits(6)}######${randomDigits(4)}`,
     ...(AI && { AI }),
-    AB: String(new Date().getFullYear() + 1).slice(2) + month,
+    AB: two((new Date().getFullYear() + 1) % 100) + month,
     CF: request["CF"] || "1010000000",
     CG: contract,
   };
@@ -509,7 +509,7 @@ function two(number: number): string {
 }
 
 function clock(time: Date): string {
-  return [time.getHours(), time.getMinutes(), time.getSeconds()].map(two).join(":");
+  return time.toTimeString().slice(0, 8);
 }
 
 /** The amount of a message as a person in France reads it. */
@@ -518,12 +518,21 @@ function amountText({ CB = "", CE = "" }: Message): string {
   return `${/^\d+$/.test(CB) ? toDecimal(CB, decimals).replace(".", ",") : CB} ${letters}`;
 }
 
-/** The value of ZT that CK asks for, "" for none: lines of 24 columns with what real receipts tell (5), in French as they do. */
-function receipt(ck: string, answer: Message, time: Date, duplicate = false): string {
+/**
+ * Adds the receipt that CK asks for, if any: lines of 24 columns that have what those of real terminals have, in French
+ * like them. (2)(3)
+ */
+function addReceipt(
+  to: Message,
+  ck: string,
+  answer: Readonly<Message>,
+  time: Date,
+  duplicate = false,
+): void {
   const wanted = wantedReceipt(ck);
-  if (!wanted) return "";
+  if (!wanted) return;
   const copy = wanted.copy === "merchant" ? "merchant" : "customer"; // of both, the one that fits into one ZT
-  const card = Object.values(CARDS).find(({ fields }) => fields.CC === answer["CC"]);
+  const card = Object.values(CARDS).find(({ CC }) => CC === answer["CC"]);
   const done = answer["AE"] === "10";
   const date = [time.getDate(), time.getMonth() + 1, time.getFullYear() % 100].map(two).join("/");
   const lines = [
@@ -539,22 +548,23 @@ function receipt(ck: string, answer: Message, time: Date, duplicate = false): st
     `TERMINAL 00000001`,
     answer["AA"],
     answer["AC"] && `AUTORISATION ${answer["AC"]}`,
-    `MONTANT ${amountText(answer).padStart(16)}`,
+    `MONTANT${amountText(answer).padStart(17)}`,
     answer["CD"] === "1" ? "CREDIT" : answer["CD"] === "2" ? "ANNULATION" : "DEBIT",
-    !done && `${meaning("AF", answer["AF"])?.french ?? "non effectuée"}`.toUpperCase(),
+    !done && (meaning("AF", answer["AF"])?.french ?? "non effectuée").toUpperCase(),
     !done && "TRANSACTION NON ABOUTIE",
     copy === "customer" ? "TICKET CLIENT" : "TICKET COMMERCANT",
   ];
-  const text = lines.filter((line) => line).map((line) => String(line).slice(0, 24)).join("\n");
+  const text = lines.filter((line) => line).map((line) => printable(String(line)).slice(0, 24))
+    .join("\n");
   const html = `<pre>${text.replace(/[<&]/g, " ")}</pre>`; // escaped they would not fit into AK
-  return encodeReceipt({
+  to["ZT"] = encodeReceipt({
     copy,
     format: wanted.format,
     text: wanted.format === "html" ? html : text,
   });
 }
 
-// ---------------------------------------------------------------- what a terminal remembers
+// ---------------------------------------------------------------- the device behind all connections
 
 /** A request, and what became of it. */
 export interface Transaction {
@@ -564,73 +574,97 @@ export interface Transaction {
   readonly connection: number;
   /** The address of the POS. */
   readonly address: string;
-  /** When its last byte came. */
+  /** When it was there as a whole. */
   readonly received: Date;
   /** What came. */
   readonly request: Exchanged;
   /** What is wrong with it, if it is malformed. */
   readonly error?: string;
   /** Each deviation of the request from the protocol, and what else was noticed about it. */
-  readonly warnings: string[];
+  readonly warnings: readonly string[];
   /** How it was to end, if it came that far. */
-  outcome?: Outcome;
+  readonly outcome?: Outcome;
   /** What was sent, if anything was; after AE 11, the final answer. */
-  answer?: Exchanged;
+  readonly answer?: Exchanged;
   /** When the answer was sent. */
-  answered?: Date;
+  readonly answered?: Date;
 }
+
+/** A transaction as long as something becomes of it. */
+type Current = { -readonly [Property in keyof Transaction]: Transaction[Property] };
 
 /** What is to be answered, and how. */
 interface Plan {
-  answer: Message;
+  answer: Exchanged;
   /** Sent before the answer, as soon as it is known. */
-  interim?: Message;
+  interim?: Exchanged;
   /** Seconds from the last byte of the request. */
   delay: number;
 }
 
 /** The answer to a request that is not served. */
-function refused(request: Message, AF: string): Plan {
-  return { answer: { ...given(request), AE: "01", AF }, delay: 0 };
+function notServed(request: Readonly<Message>, AF: string): Plan {
+  return { answer: exchanged({ ...echo(request), AE: "01", AF }), delay: 0 };
 }
 
-/** The terminal behind all its connections: decides on answers, and remembers what happened. */
+function exchanged(message: Message): Exchanged {
+  return { raw: encodeText(message), message };
+}
+
+/** Calls a function of the user. The terminal goes on whatever it throws, which the runtime reports as uncaught. */
+function callBack(call: () => void): void {
+  try {
+    call();
+  } catch (error) {
+    queueMicrotask(() => {
+      throw error;
+    });
+  }
+}
+
+/** Decides on answers, remembers what happened and tells of it. */
 class Device {
   readonly settings: Settings;
-  readonly transactions: Transaction[] = [];
+  readonly transactions: Current[] = [];
   readonly next: Outcome[];
-  readonly #underWay = new Set<Transaction>();
-  readonly #approved = new Map<string, { answer: Message; time: Date }>(); // by cash register
+  readonly #underWay = new Set<Current>();
+  readonly #approved = new Map<string, { answer: Readonly<Message>; time: Date }>(); // by cash register
   #waiters: PromiseWithResolvers<Transaction>[] = [];
   #count = 0;
   #stopped = false;
 
   constructor(settings: Settings) {
     this.settings = settings;
-    this.next = [...settings.next];
+    this.next = settings.next;
   }
 
   log(level: LogLevel, text: () => string): void {
     const { log, logLevel } = this.settings;
-    if (LOG_LEVELS.indexOf(level) >= LOG_LEVELS.indexOf(logLevel)) log(level, text());
+    if (!log || LOG_LEVELS.indexOf(level) < LOG_LEVELS.indexOf(logLevel)) return;
+    callBack(() => log(level, text()));
+  }
+
+  emit(event: () => TerminalEvent): void {
+    const { onEvent } = this.settings;
+    if (onEvent) callBack(() => onEvent(event()));
   }
 
   /**
    * Takes a request: notes it, and decides on its answer.
    *
    * @param late Whether its fields came after the answer to those before, as the rest of that request.
-   * @param signal Gives a signal that is aborted when the POS has closed its side.
+   * @param gone Aborted when the POS has closed its side.
    */
   take(
     received: Received,
     connection: number,
     address: string,
     late: boolean,
-    signal: () => AbortSignal,
-  ): { transaction: Transaction; plan: Plan | Promise<Plan> } {
+    gone: AbortSignal,
+  ): { transaction: Current; plan: Plan | Promise<Plan> } {
     const { raw, message, error } = received;
     const { warnings, refusal } = this.#examine(received, late);
-    const transaction: Transaction = {
+    const transaction: Current = {
       number: ++this.#count,
       connection,
       address,
@@ -640,20 +674,22 @@ class Device {
       warnings,
     };
     if (this.transactions.push(transaction) > MAX_KEPT) this.transactions.shift();
-    const about = { connection, transaction: transaction.number, raw, message, warnings };
-    this.settings.onEvent?.(
-      error
+    this.emit(() => {
+      const about = { connection, transaction: transaction.number, raw, message, warnings };
+      return error
         ? { event: "invalid", ...about, error: error.message, at: error.at ?? 0 }
-        : { event: "request", ...about },
-    );
-    if (refusal) return { transaction, plan: refused(message, refusal) };
+        : { event: "request", ...about };
+    });
+    this.log("info", () => `#${connection} received: ${told(transaction.request)}`);
+    for (const warning of warnings) this.log("warn", () => `#${connection} ${warning}`);
+    if (refusal) return { transaction, plan: notServed(message, refusal) };
     this.#underWay.add(transaction);
-    return { transaction, plan: this.#plan(transaction, signal) };
+    return { transaction, plan: this.#plan(transaction, gone) };
   }
 
   /** What is to be noticed about a request, and the AF that it is refused with, if it is. */
   #examine(received: Received, late: boolean): { warnings: string[]; refusal?: string } {
-    const { message: request, error } = received;
+    const { message: request, fields, error } = received;
     const found = deviations(received);
     if (late) {
       found.unshift({ message: "expected no more fields after the answer", tolerated: false });
@@ -662,7 +698,7 @@ class Device {
     if (error || (this.settings.strict && found.some(({ tolerated }) => !tolerated))) {
       return { warnings, refusal: "09" };
     }
-    const missing = mandatoryTags(request["CD"]).filter((tag) => !request[tag]);
+    const missing = missingTags(fields);
     if (missing.length > 0) {
       warnings.push(`expected the mandatory tags ${missing.join(", ")}`);
       return { warnings, refusal: "09" };
@@ -678,22 +714,37 @@ class Device {
     return { warnings };
   }
 
+  /**
+   * Takes note that an answer is due, whatever becomes of it on the wire: an approval can be had again as a duplicate,
+   * also by a POS that the answer has not reached.
+   */
+  conclude({ request: { message }, received }: Transaction, { answer }: Plan): void {
+    const { CD = "", CA = "" } = message;
+    if (!ACTIONS.get(CD)?.money || answer.message["AE"] !== "10") return;
+    this.#approved.delete(CA); // so that it becomes the newest
+    this.#approved.set(CA, { answer: answer.message, time: received });
+    if (this.#approved.size <= MAX_KEPT) return;
+    const [oldest = ""] = this.#approved.keys();
+    this.#approved.delete(oldest);
+  }
+
   /** Takes note of what was sent. */
-  answered(transaction: Transaction, sent: Exchanged): void {
+  answered(transaction: Current, sent: Exchanged, fault?: Fault): void {
     transaction.answer = sent;
     transaction.answered = new Date();
     const { connection, number, outcome } = transaction;
-    this.settings.onEvent?.({
+    this.emit(() => ({
       event: "answer",
       connection,
       transaction: number,
       ...(outcome && { outcome: formatOutcome(outcome) }),
       ...sent,
-    });
+    }));
+    this.log("info", () => `#${connection} sent${fault ? ` (${fault})` : ""}: ${told(sent)}`);
   }
 
   /** Takes note that a transaction is over: answered, or its connection is gone. */
-  close(transaction: Transaction): void {
+  end(transaction: Current): void {
     this.#underWay.delete(transaction);
     for (const waiter of this.#waiters.splice(0)) waiter.resolve(transaction);
   }
@@ -701,6 +752,7 @@ class Device {
   wait(): Promise<Transaction> {
     if (this.#stopped) return Promise.reject(new Error("the terminal was closed"));
     const waiter = Promise.withResolvers<Transaction>();
+    waiter.promise.catch(() => {}); // a test that fails before it awaits this has an error of its own to tell
     this.#waiters.push(waiter);
     return waiter.promise;
   }
@@ -712,54 +764,24 @@ class Device {
     }
   }
 
-  /** Decides on the answer to a request that is not refused; at once, unless a function is asked for the outcome. */
-  #plan(transaction: Transaction, signal: () => AbortSignal): Plan | Promise<Plan> {
-    const { outcome } = this.settings;
+  /** Decides on the answer to a request that is served. */
+  async #plan(transaction: Current, gone: AbortSignal): Promise<Plan> {
     const { request: { message }, number, connection } = transaction;
-    const failed = (error: unknown): Plan => {
-      const why = error instanceof Error ? error.message : "what was thrown is no Error";
-      this.log("error", () => `#${connection} no outcome could be decided on: ${printable(why)}`);
-      return refused(message, "07"); // not completed (our choice)
-    };
-    const decide = async (decide: Decide): Promise<Plan> =>
-      this.#planFor(transaction, toOutcome(await decide({ ...message }, number, signal())));
     try {
-      const own = this.#ownOutcome(message);
-      if (own) return this.#planFor(transaction, own);
-      if (typeof outcome === "function") return decide(outcome).catch(failed);
-      return this.#planFor(transaction, outcome);
+      const source = this.#ownOutcome(message) ?? this.settings.outcome;
+      transaction.outcome = typeof source === "function"
+        ? toOutcome(await source({ ...message }, number, gone))
+        : source;
+      return this.#execute(transaction, transaction.outcome);
     } catch (error) {
-      return failed(error);
+      const why = error instanceof Error ? String(error.message) : "what was thrown is no Error";
+      this.log("error", () => `#${connection} no outcome could be decided on: ${printable(why)}`);
+      return notServed(message, "07"); // not completed (our choice)
     }
   }
 
-  #planFor(transaction: Transaction, outcome: Outcome): Plan {
-    const { message: request } = transaction.request;
-    transaction.outcome = outcome;
-    const answer = given(request);
-    const atOnce = request["CD"] === "I" || request["BA"] === "1";
-    const { tags, pending, delay = this.settings.duration } = outcome;
-    const plan: Plan = {
-      answer,
-      delay: atOnce
-        ? 0
-        : typeof delay === "number"
-        ? delay
-        : delay[0] + Math.random() * (delay[1] - delay[0]),
-    };
-    if (pending && !atOnce) plan.interim = { ...answer, AE: "11" };
-    if (request["CD"] === "I") {
-      delete answer["CB"];
-      delete answer["CE"];
-      answer["AE"] = "10";
-    } else if (atOnce) answer["AE"] = "11";
-    else this.#execute(request, outcome, answer);
-    setTags(answer, tags);
-    return plan;
-  }
-
   /** The outcome for a request by its amount, else the next that is queued, if any. */
-  #ownOutcome(request: Message): Outcome | undefined {
+  #ownOutcome(request: Readonly<Message>): Outcome | undefined {
     if (request["CD"] === "I") return undefined;
     const amount = (request["CB"] ?? "").replace(/^0+(?=\d)/, "");
     const matches = ([wanted]: [amount: string, outcome: Outcome]): boolean =>
@@ -770,120 +792,83 @@ class Device {
     return found?.[1] ?? this.next.shift();
   }
 
-  /** Does what is asked for, and puts what came of it into the answer. */
-  #execute(request: Message, outcome: Outcome, answer: Message): void {
+  /** Does what is asked for. */
+  #execute(
+    { request: { message: request }, received, connection }: Current,
+    outcome: Outcome,
+  ): Plan {
+    const { tags, pending, delay = this.settings.duration } = outcome;
+    const [min, max] = typeof delay === "number" ? [delay, delay] : delay;
+    const answer = echo(request);
+    if (request["CD"] === "I") {
+      delete answer["CB"];
+      delete answer["CE"];
+      setTags(answer, { AE: "10", ...tags });
+      return { answer: exchanged(answer), delay: 0 };
+    }
+    if (request["BA"] === "1") {
+      setTags(answer, { AE: "11", ...tags });
+      return { answer: exchanged(answer), delay: 0 };
+    }
+    const interim = pending && exchanged({ ...answer, AE: "11" });
     const ck = request["CK"] ?? "";
     if (ACTIONS.get(request["CD"] ?? "")?.money) {
       Object.assign(answer, moneyResult(request, outcome, this.settings.sellerContract));
-      setTags(answer, outcome.tags); // which the receipt tells too
-      const time = new Date();
-      const printed = receipt(ck, answer, time);
-      if (answer["AE"] === "10") this.#remember({ answer: { ...answer }, time });
-      if (printed) answer["ZT"] = printed;
-    } else if (outcome.failure) Object.assign(answer, { AE: "01", AF: outcome.failure });
-    else if (request["CD"] === "3") {
-      const last = this.#approved.get(request["CA"] ?? "");
-      if (!last) return void Object.assign(answer, { AE: "01", AF: "10" });
-      const { CZ: _version, CJ: _identifier, CD: _action, CK: _receipt, ...result } = last.answer;
-      Object.assign(answer, result);
-      const printed = receipt(ck || "100", last.answer, last.time, true);
-      if (printed) answer["ZT"] = printed;
-    } else {
+      setTags(answer, tags); // which the receipt has too
+      addReceipt(answer, ck, answer, received);
+    } else if (outcome.failure) setTags(answer, { AE: "01", AF: outcome.failure });
+    else if (request["CD"] === "3") this.#repeat(answer, request["CA"] ?? "", ck);
+    else {
       answer["AE"] = "10";
-      if (request["CD"] === "P") this.#print(request["ZT"] ?? "");
+      if (request["CD"] === "P") this.#print(request["ZT"] ?? "", connection);
     }
+    setTags(answer, tags);
+    return {
+      answer: exchanged(answer),
+      delay: min + Math.random() * (max - min),
+      ...(interim && { interim }),
+    };
   }
 
-  #print(zt: string): void {
+  /** Puts the last approved transaction of a cash register into an answer. */
+  #repeat(answer: Message, register: string, ck: string): void {
+    const last = this.#approved.get(register);
+    if (!last) return setTags(answer, { AE: "01", AF: "10" });
+    const { CZ: _CZ, CJ: _CJ, CD: _CD, CK: _CK, ZT: _ZT, ...result } = last.answer;
+    Object.assign(answer, result);
+    addReceipt(answer, ck || "100", last.answer, last.time, true);
+  }
+
+  #print(zt: string, connection: number): void {
     const receipts = decodeReceipts(zt);
-    for (const { text } of receipts) this.log("info", () => `printed:\n${printableLines(text)}`);
-    if (receipts.length === 0) this.log("warn", () => `nothing to print in ZT: "${printable(zt)}"`);
+    for (const { text } of receipts) {
+      this.log("info", () => `#${connection} printed:\n${printableLines(text)}`);
+    }
+    if (receipts.length > 0) return;
+    this.log("warn", () => `#${connection} nothing to print in ZT: "${printable(zt)}"`);
   }
-
-  /** Keeps an approved transaction, for a duplicate. */
-  #remember(approved: { answer: Message; time: Date }): void {
-    const register = approved.answer["CA"] ?? "";
-    this.#approved.set(register, approved);
-    if (this.#approved.size <= MAX_KEPT) return;
-    const [oldest = ""] = this.#approved.keys();
-    this.#approved.delete(oldest);
-  }
-}
-
-// ---------------------------------------------------------------- how an answer is sent
-
-/** Milliseconds between segments (our choice: enough to arrive apart, less than POS wait for the rest). */
-const SPLIT_PAUSE = 50;
-/** Milliseconds between bytes (our choice: an answer takes about a second). */
-const DRIBBLE_PAUSE = 5;
-/** Bytes that are no message, nor the start of one (our choice). */
-const GARBAGE = "\x00\xff?!garbage\r\n";
-
-/** What goes on the wire for an answer, in segments, and what becomes of the connection then. */
-interface Transmission {
-  segments: string[];
-  pause?: number;
-  then?: "close" | "reset";
-}
-
-function transmission(raw: string, fault: Fault | undefined): Transmission {
-  switch (fault) {
-    case undefined:
-      return { segments: [raw] };
-    case "silent":
-      return { segments: [] };
-    case "close":
-    case "reset":
-      return { segments: [], then: fault };
-    case "truncate":
-      return { segments: [raw.slice(0, -1)], then: "close" };
-    case "garbage":
-      return { segments: [GARBAGE] };
-    case "split":
-      return { segments: split(raw), pause: SPLIT_PAUSE };
-    case "dribble":
-      return { segments: [...raw], pause: DRIBBLE_PAUSE };
-  }
-}
-
-/** Cuts a message inside a value, inside a length, before its last field and inside that one's tag. */
-function split(raw: string): string[] {
-  const reader = new MessageReader();
-  reader.feed(raw);
-  const fields = [...reader.fields];
-  const last = fields.at(-1)?.at ?? 0;
-  const long = fields.find(({ value }) => value.length > 1)?.at ?? 0;
-  const cuts = new Set([long + 6, (fields.at(-2)?.at ?? 0) + 3, last, last + 1]);
-  const sorted = [...cuts].sort((a, b) => a - b);
-  return [0, ...sorted].map((from, index) => raw.slice(from, sorted[index])).filter((segment) =>
-    segment !== ""
-  );
 }
 
 // ---------------------------------------------------------------- one connection
 
 /**
- * The conversation with one POS: cuts what it sends into requests, and answers them in order, each when it is due.
- * A request that waits for its answer keeps no other from being read and timed.
+ * The conversation with one POS: cuts what it sends into requests, and answers them in their order, each when it is due.
+ * Nothing keeps a request from being read and timed.
  */
 class Connection {
   readonly #socket: net.Socket;
   readonly #number: number;
   readonly #device: Device;
-  readonly #address: string;
+  readonly #address: string; // which a closed socket does not know any more
   readonly #reader: MessageReader;
-  readonly #timers = new Set<ReturnType<typeof setTimeout>>(); // of answers that are not due yet
   readonly #open = new Set<Transaction>(); // not over yet
-  #unanswered = 0; // transactions whose answer is yet to be sent, or not to be
-  #gone: AbortController | undefined; // aborted when the POS has closed its side
-  #idle: ReturnType<typeof setTimeout> | undefined; // no request has come by then
-  #settled: ReturnType<typeof setTimeout> | undefined; // the request is whole if nothing comes until then
-  #overdue: ReturnType<typeof setTimeout> | undefined; // the request has taken too long by then
-  #arrived = 0; // when its last byte came
-  #answered = false; // an earlier request
-  #segments = 0; // that were sent
+  readonly #gone = new AbortController(); // aborted when the POS has closed its side
+  #idle: Timer; // no request has come by then
+  #settled: Timer; // the request is whole if nothing comes until then
+  #overdue: Timer; // the request has taken too long by then
+  #due: Timer; // of what is to be done next: sending an answer or a part of it, or closing
+  #arrived = 0; // when the last byte came
   #lastAnswer: Promise<void> = Promise.resolve();
-  #ended = false; // the POS sends no more
 
   constructor(socket: net.Socket, number: number, device: Device) {
     this.#socket = socket;
@@ -895,7 +880,7 @@ class Connection {
     this.#log("debug", () => `connected from ${this.#address} port ${socket.remotePort}`);
     socket.on("data", (chunk: Uint8Array) => this.#read(chunk));
     socket.on("end", () => this.#end());
-    socket.on("error", (error) => this.#log("debug", () => `connection lost: ${error.message}`));
+    socket.on("error", () => {}); // which "close" follows
     socket.on("close", () => this.#close());
   }
 
@@ -907,132 +892,109 @@ class Connection {
     this.#arrived = performance.now();
     for (const received of this.#reader.feed(chunk)) this.#serve(received);
     clearTimeout(this.#settled);
-    const { state } = this.#reader;
+    const { state, fields } = this.#reader;
     if (state !== "whole" && state !== "incomplete") return;
     const { settle, requestTimeout } = this.#device.settings;
-    const complete = state === "whole" && this.#hasMandatoryTags();
-    if (complete && settle === 0) return this.#serve(this.#reader.take());
-    this.#overdue ??= setTimeout(() => this.#serve(this.#reader.take()), requestTimeout);
-    if (state === "whole") this.#takeAfter(complete ? settle : PATIENCE);
+    const complete = state === "whole" && missingTags(fields).length === 0;
+    if (complete && settle === 0) return this.#serveRest();
+    this.#overdue ??= setTimeout(() => this.#finish(), requestTimeout);
+    if (state === "incomplete") return;
+    this.#settled = setTimeout(() => this.#serveRest(), complete ? settle : PATIENCE);
   }
 
-  #takeAfter(milliseconds: number): void {
-    this.#settled = setTimeout(() => this.#serve(this.#reader.take()), milliseconds);
-  }
-
-  #hasMandatoryTags(): boolean {
-    const { fields } = this.#reader;
-    const action = fields.find(({ tag }) => tag === "CD")?.value;
-    return mandatoryTags(action).every((mandatory) =>
-      fields.some(({ tag, value }) => tag === mandatory && value)
-    );
+  /** Takes what is there as a request. */
+  #serveRest(): void {
+    this.#serve(this.#reader.take());
   }
 
   #serve(received: Received): void {
-    clearTimeout(this.#idle);
-    clearTimeout(this.#settled);
-    clearTimeout(this.#overdue);
-    this.#idle = this.#settled = this.#overdue = undefined;
-    const late = this.#answered && received.fields[0]?.tag !== "CZ";
-    const signal = (): AbortSignal => (this.#gone ??= new AbortController()).signal;
+    if (!this.#socket.writable) return; // closed on this side: nothing is served any more
+    for (const timer of [this.#idle, this.#settled, this.#overdue]) clearTimeout(timer);
+    this.#overdue = undefined;
+    const late = this.#socket.bytesWritten > 0 && received.fields[0]?.tag !== "CZ";
     const { transaction, plan } = this.#device.take(
       received,
       this.#number,
       this.#address,
       late,
-      signal,
+      this.#gone.signal,
     );
-    this.#log("info", () => `received: ${told(transaction.request)}`);
-    for (const warning of transaction.warnings) this.#log("warn", () => warning);
     this.#open.add(transaction);
-    this.#unanswered++;
-    if (this.#open.size >= MAX_WAITING) this.#socket.pause();
+    if (this.#open.size > MAX_WAITING) this.#drop(`${this.#open.size} requests wait`);
     this.#lastAnswer = this.#answer(transaction, plan, this.#arrived, this.#lastAnswer);
   }
 
-  /** Answers a request when its answer is due and the earlier ones are out. Waits for nothing that is there already. */
+  /** Answers a request when its answer is due and the earlier ones are out. */
   async #answer(
     transaction: Transaction,
     planned: Plan | Promise<Plan>,
     arrived: number,
     earlier: Promise<void>,
   ): Promise<void> {
-    const { answer, interim, delay } = planned instanceof Promise ? await planned : planned;
-    const outcome = transaction.outcome ?? {};
-    if (interim) {
-      await earlier;
-      const raw = encodeText(interim);
-      if (this.#write(raw)) this.#sent(transaction, { raw, message: interim });
+    await earlier;
+    const plan = await planned;
+    if (!this.#socket.writable) return;
+    if (plan.interim) {
+      this.#write(plan.interim.raw);
+      this.#device.answered(transaction, plan.interim);
     }
-    const left = delay > 0 ? arrived + delay * 1000 - performance.now() : 0;
-    if (left > 0) await this.#sleep(left);
-    if (this.#unanswered > 1) await earlier;
+    await this.#sleep(arrived + plan.delay * 1000 - performance.now());
+    this.#device.conclude(transaction, plan);
 
-    const { fault } = outcome;
-    const { segments, pause = 0, then } = transmission(encodeText(answer), fault);
-    let raw = "";
+    const { answer } = plan;
+    const { fault, hangup } = transaction.outcome ?? {};
+    const { segments, pause = 0, then }: Transmission = fault
+      ? FAULTS[fault](answer.raw)
+      : { segments: [answer.raw] };
     for (const [index, segment] of segments.entries()) {
       if (index > 0) await this.#sleep(pause);
-      if (this.#write(segment)) raw += segment;
+      this.#write(segment);
     }
-    if (raw) this.#sent(transaction, { raw, message: fault ? readable(raw) : answer }, fault);
-    else this.#log("info", () => `sent nothing${fault ? ` (${fault})` : ""}`);
-    this.#answered = true;
-    this.#unanswered--;
-    // A silent one is over when the POS has gone.
-    if (fault !== "silent" && this.#open.delete(transaction)) this.#device.close(transaction);
+    const raw = segments.join("");
+    if (raw === "") this.#log("info", () => `sent nothing (${fault})`);
+    else this.#device.answered(transaction, fault ? readable(raw) : answer, fault);
+    if (fault !== "silent") { // that one is over when the POS has gone
+      this.#open.delete(transaction);
+      this.#device.end(transaction);
+    }
     if (then === "reset") this.#socket.resetAndDestroy();
-    else if (
-      then === "close" || outcome.hangup || transaction.error !== undefined ||
-      (this.#ended && this.#unanswered === 0)
-    ) this.#hangUp();
-    if (this.#open.size < MAX_WAITING && this.#socket.isPaused()) this.#socket.resume();
+    else if (then === "close" || hangup || transaction.error !== undefined) this.#hangUp();
   }
 
-  /** Sends a segment, if the connection is still there. */
-  #write(segment: string): boolean {
-    if (!this.#socket.writable) return false;
-    if (++this.#segments === 2) this.#socket.setNoDelay(); // the first needs none, and most have no other
+  #write(segment: string): void {
     this.#socket.write(segment, "latin1");
     const unread = this.#socket.writableLength;
     if (unread > this.#device.settings.maxUnread) {
       this.#drop(`${unread} bytes of answers are not read`);
     }
-    return true;
   }
 
-  #sent(transaction: Transaction, sent: Exchanged, fault?: Fault): void {
-    this.#device.answered(transaction, sent);
-    this.#log("info", () => `sent${fault ? ` (${fault})` : ""}: ${told(sent)}`);
-  }
-
-  /** Resolves after so many milliseconds; never once the connection is closed. */
+  /** Resolves after so many milliseconds; never if the connection closes before. */
   #sleep(milliseconds: number): Promise<void> {
     return new Promise((resolve) => {
-      if (this.#socket.destroyed) return;
-      const timer = setTimeout(() => {
-        this.#timers.delete(timer);
-        resolve();
-      }, Math.ceil(milliseconds));
-      this.#timers.add(timer);
+      if (milliseconds > 0) this.#due = setTimeout(resolve, Math.ceil(milliseconds));
+      else resolve();
     });
   }
 
-  /** The POS has closed its side: what it sent is all. It may have gone, or wait for its answers as nc does. */
+  /** The POS has closed its side. It may have gone, or wait for its answers as nc does. */
   #end(): void {
-    this.#ended = true;
-    this.#gone?.abort();
-    const { state } = this.#reader;
-    if (state === "whole" || state === "incomplete") this.#serve(this.#reader.take());
-    else if (this.#unanswered === 0) this.#hangUp();
+    this.#gone.abort();
+    this.#finish();
   }
 
-  /** Closes the connection once all answers are sent. Not at once: unread bytes would make that a reset. */
+  /** Nothing more is read: what is there is taken as a request, and after the last answer the connection is closed. */
+  #finish(): void {
+    const { state } = this.#reader;
+    if (state === "whole" || state === "incomplete") this.#serveRest();
+    this.#lastAnswer.then(() => this.#hangUp());
+  }
+
+  /** Closes this side, and the connection soon. Not at once: bytes that are not read yet would make that a reset. */
   #hangUp(): void {
     this.#socket.end();
-    if (!this.#ended && !this.#socket.destroyed) {
-      this.#timers.add(setTimeout(() => this.#socket.destroy(), CLOSE_TIMEOUT));
-    }
+    if (this.#gone.signal.aborted) return;
+    this.#due = setTimeout(() => this.#socket.destroy(), CLOSE_TIMEOUT);
   }
 
   #drop(why: string): void {
@@ -1041,17 +1003,17 @@ class Connection {
   }
 
   #close(): void {
-    clearTimeout(this.#idle);
-    clearTimeout(this.#settled);
-    clearTimeout(this.#overdue);
-    for (const timer of this.#timers) clearTimeout(timer);
-    this.#gone?.abort();
+    for (const timer of [this.#idle, this.#settled, this.#overdue, this.#due]) clearTimeout(timer);
+    this.#gone.abort();
     const unanswered = this.#open.size > 0 ? `, ${this.#open.size} without an answer` : "";
-    this.#log("debug", () => `closed${unanswered}`);
-    this.#device.settings.onEvent?.({ event: "closed", connection: this.#number });
-    for (const transaction of this.#open) this.#device.close(transaction);
+    const lost = this.#socket.errored ? `: ${this.#socket.errored.message}` : "";
+    this.#log("debug", () => `closed${unanswered}${lost}`);
+    this.#device.emit(() => ({ event: "closed", connection: this.#number }));
+    for (const transaction of this.#open) this.#device.end(transaction);
   }
 }
+
+type Timer = ReturnType<typeof setTimeout> | undefined;
 
 /** A message as a log tells it. */
 function told({ raw, message }: Exchanged): string {
@@ -1059,11 +1021,11 @@ function told({ raw, message }: Exchanged): string {
   return printable(raw) + (fields && `\n${fields}`);
 }
 
-/** The fields that can be read of what may be no message. */
-function readable(raw: string): Message {
+/** What a POS can read of bytes that may be no message. */
+function readable(raw: string): Exchanged {
   const reader = new MessageReader();
-  const [received = reader.take()] = reader.feed(raw);
-  return received.message;
+  const [{ message } = reader.take()] = reader.feed(raw);
+  return { raw, message };
 }
 
 // ---------------------------------------------------------------- the terminal
@@ -1080,7 +1042,7 @@ export interface Terminal extends AsyncDisposable {
   nextOutcome(...outcomes: OutcomeOrText[]): void;
   /**
    * Resolves with the next transaction that is over: its answer is sent, or its connection is gone. Call it before the
-   * POS pays. It rejects when the terminal is closed before.
+   * POS pays; what is over already is in `transactions`. It rejects when the terminal is closed before.
    */
   waitForTransaction(): Promise<Transaction>;
   /** Stops it: no more connections, those that are there are closed without waiting for answers. */
@@ -1124,7 +1086,7 @@ export async function startTerminal(options: TerminalOptions = {}): Promise<Term
   const device = new Device(settings(options));
   const sockets = new Set<net.Socket>();
   let accepted = 0;
-  const server = net.createServer({ allowHalfOpen: true }, (socket) => {
+  const server = net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
     const number = ++accepted;
     if (sockets.size >= device.settings.maxConnections) {
       device.log("warn", () => `#${number} closed: ${sockets.size} connections are open already`);
@@ -1140,15 +1102,16 @@ export async function startTerminal(options: TerminalOptions = {}): Promise<Term
     "info",
     () => `listening on ${everywhere(host)} port ${port}, ${mode(device.settings)}`,
   );
-  device.settings.onEvent?.({ event: "listening", host, port });
+  device.emit(() => ({ event: "listening", host, port }));
 
+  const shut = async (): Promise<void> => {
+    const ended = [...sockets].map((socket) => once(socket.destroy(), "close"));
+    server.close();
+    device.stop();
+    await Promise.all([once(server, "close"), ...ended]);
+  };
   let closed: Promise<void> | undefined;
-  const close = (): Promise<void> =>
-    closed ??= new Promise((resolve) => {
-      server.close(() => resolve());
-      for (const socket of sockets) socket.destroy();
-      device.stop();
-    });
+  const close = (): Promise<void> => closed ??= shut();
   return {
     host,
     port,
@@ -1160,6 +1123,14 @@ export async function startTerminal(options: TerminalOptions = {}): Promise<Term
     [Symbol.asyncDispose]: close,
   };
 }
+
+const LISTEN_ERRORS: Readonly<Record<string, string>> = {
+  EADDRINUSE: "the port is in use by another program",
+  EADDRNOTAVAIL: "this machine has no such address",
+  EINVAL: "this machine has no such address", // what Deno says for EADDRNOTAVAIL
+  ENOTFOUND: "there is no host of that name",
+  EACCES: "not permitted; ports below 1024 are reserved",
+};
 
 async function listen(server: net.Server, { host, port }: Settings): Promise<net.AddressInfo> {
   try {
@@ -1174,14 +1145,6 @@ async function listen(server: net.Server, { host, port }: Settings): Promise<net
   }
   return server.address() as net.AddressInfo;
 }
-
-const LISTEN_ERRORS: Readonly<Record<string, string>> = {
-  EADDRINUSE: "the port is in use by another program",
-  EADDRNOTAVAIL: "this machine has no such address",
-  EINVAL: "this machine has no such address", // what Deno says for EADDRNOTAVAIL
-  ENOTFOUND: "there is no host of that name",
-  EACCES: "not permitted; ports below 1024 are reserved",
-};
 
 function everywhere(address: string): string {
   return address === "::" || address === "0.0.0.0" ? "every interface," : address;
@@ -1203,9 +1166,9 @@ Where it listens:
   -p,  --port PORT              TCP port, 0 for a free one (8888)
        --host HOST              address or name (every interface)
 
-How a transaction ends, the first that matches:
-       --when AMOUNT=OUTCOME    by amount in minor units, or * and last digits;
-                                may be given again
+How a transaction ends, by the first of these that knows:
+       --when AMOUNT=OUTCOME    by amount in minor units, or * and last digits,
+                                the whole amount first; may be given again
        --next OUTCOME           for one transaction; again for those after it
   -i,  --interactive            a person decides, on this screen
        --outcome OUTCOME        for all others (success)
@@ -1219,7 +1182,7 @@ OUTCOME is words separated by commas, at most one of each kind:
   silent, close, reset, truncate, garbage, split, dribble
   hangup                        closes the connection after the answer
   TAG=VALUE                     sets a tag of the answer, TAG= leaves it out;
-                                a comma in a value is \\,
+                                in a value \\, is a comma, \\\\ a backslash
 
 Short forms of an outcome:
   -f,  --failure                every payment fails
@@ -1247,11 +1210,11 @@ examples:
 `;
 
 /** The short options of two letters, which parseArgs would read as two options. */
-const TWO_LETTERS: Readonly<Record<string, string>> = {
-  "-ft": "--failure-type",
-  "-pt": "--payment-type",
-  "-sc": "--seller-contract",
-};
+const TWO_LETTERS: ReadonlyMap<string, string> = new Map([
+  ["-ft", "--failure-type"],
+  ["-pt", "--payment-type"],
+  ["-sc", "--seller-contract"],
+]);
 
 const OPTIONS = {
   "port": { type: "string", short: "p", default: "8888" },
@@ -1277,7 +1240,7 @@ const OPTIONS = {
 /** Turns arguments into the options of a terminal, or into the text that is asked for instead. */
 function readArguments(args: string[]): TerminalOptions | string {
   const { values } = parseArgs({
-    args: args.map((arg) => TWO_LETTERS[arg] ?? arg),
+    args: args.map((arg) => TWO_LETTERS.get(arg) ?? arg),
     options: OPTIONS,
   });
   if (values.help) return HELP;
@@ -1292,13 +1255,11 @@ function readArguments(args: string[]): TerminalOptions | string {
       values.outcome,
     );
   }
-  const [success, ...failures] = ENDINGS.keys();
+  const [success = "", ...failures] = ENDINGS.keys();
   const ending = oneOf("failure-type", failures, failureType ?? "abandon");
-  const words = [
-    failure ? ending : success,
-    card === undefined ? [] : oneOf("payment-type", CARD_NAMES, card),
-  ];
-  const outcome = parseOutcome(values.outcome ?? words.flat().join(","));
+  const words = [failure ? ending : success];
+  if (card !== undefined) words.push(oneOf("payment-type", CARD_NAMES, card));
+  const outcome = parseOutcome(values.outcome ?? words.join(","));
   const logLevel = oneOf("log-level", LOG_LEVELS, values["log-level"]);
   if (failureType !== undefined && !failure && logLevel !== "error") {
     logToStderr("warn", "--failure-type is ignored without --failure");
@@ -1323,7 +1284,7 @@ function readArguments(args: string[]): TerminalOptions | string {
 /** Deno and Bun throw at once when nobody reads stdout any more, Node emits an error. */
 function printEvent(event: TerminalEvent): void {
   try {
-    process.stdout.write(`${JSON.stringify(event)}\n`);
+    process.stdout.write(jsonLine(event));
   } catch {
     process.exit(0);
   }
@@ -1335,7 +1296,7 @@ function readWhen(texts: string[]): Record<string, string> {
     const at = text.indexOf("=");
     if (at < 0) throw new OptionError("when", "AMOUNT=OUTCOME", text);
     const amount = text.slice(0, at);
-    if (amount in when) throw new OptionError("when", "each amount once", text);
+    if (Object.hasOwn(when, amount)) throw new OptionError("when", "each amount once", text);
     when[amount] = text.slice(at + 1);
   }
   return when;
@@ -1350,12 +1311,14 @@ function logToStderr(level: LogLevel, text: string): void {
   const now = new Date();
   const time = `${clock(now)}.${String(now.getMilliseconds()).padStart(3, "0")}`;
   const colour = process.stderr.isTTY ? COLOURS[level] : undefined;
-  const line = `${time} ${level.padEnd(5)} ${text}\n`;
-  showQuestion(question, colour ? styleText(colour, line, { validateStream: false }) : line);
+  const line = `${time} ${level.padEnd(5)} ${text}`;
+  // Not left to styleText: to know whether the screen has colours it reads the environment, and Deno would ask for that.
+  const shown = colour ? styleText(colour, line, { validateStream: false }) : line;
+  updateScreen(question, `${shown}\n`);
 }
 
-/** Replaces what is on the screen below the log, after a line of the log if there is one. */
-function showQuestion(text: string, line = ""): void {
+/** Prints a line of the log, if there is one, and below it what a person is asked. */
+function updateScreen(text: string, line = ""): void {
   const lines = question.split("\n").length - 1;
   const erase = lines > 0 ? `\x1b[${lines}A\x1b[J` : "";
   question = text;
@@ -1382,30 +1345,35 @@ function askPerson(base: Outcome): Decide {
   stdin.setEncoding("utf8");
   stdin.on("data", (keys: string) => keys.includes("\x03") && process.emit("SIGINT")); // Ctrl-C, in raw mode
   let turn: Promise<string> = Promise.resolve("");
-  return async (request, _number, signal) => {
+  return async (request, _number, gone) => {
     if (request["CD"] === "I" || request["BA"] === "1") return base;
-    turn = turn.then(() => ask(request, signal));
+    turn = turn.then(() => ask(request, gone));
     return { delay: 0, ...base, ...parseOutcome(await turn) };
   };
 }
 
 /** Shows a request as the screen of a terminal would, until a key is pressed or the POS has gone. */
-function ask(request: Message, signal: AbortSignal): Promise<string> {
+function ask(request: Message, gone: AbortSignal): Promise<string> {
   const { stdin } = process;
   const amount = request["CB"] === undefined ? "" : amountText(request);
   const action = ACTIONS.get(request["CD"] ?? "")?.french.toUpperCase() ?? "";
-  const keys = [...KEYS.values()].map(([key, words]) => `${key}: ${words}`).join("   ");
-  const rule = "-".repeat(34);
+  const keys = [...KEYS.values()].map(([key, words]) => `${key}: ${words}`.padEnd(16));
+  const rule = "-".repeat(46);
+  const row = (left: string, right = ""): string =>
+    `| ${printable(left).padEnd(42 - right.length)}${printable(right)} |`.slice(0, rule.length);
   const screen = [
     rule,
-    `| ${action.padEnd(14)}${amount.padStart(16)} |`,
-    `| POS ${(request["CA"] ?? "").padEnd(26)} |`,
+    row(action, amount),
+    row(`POS ${request["CA"] ?? ""}`),
+    rule,
+    keys.slice(0, 3).join("").trimEnd(),
+    keys.slice(3).join("").trimEnd(),
   ];
   return new Promise((resolve) => {
     const decide = (words: string): void => {
       stdin.off("data", onKeys);
-      signal.removeEventListener("abort", onGone);
-      showQuestion("");
+      gone.removeEventListener("abort", onGone);
+      updateScreen("");
       resolve(words);
     };
     const onKeys = (keys: string): void => {
@@ -1416,10 +1384,10 @@ function ask(request: Message, signal: AbortSignal): Promise<string> {
       logToStderr("warn", printable(`the POS has gone, ${action} ${amount} is off the screen`));
       decide("abandon");
     };
-    if (signal.aborted) return onGone();
-    showQuestion(`${[...screen, rule].map(printable).join("\n")}\n${keys}\n`);
+    if (gone.aborted) return onGone();
+    updateScreen(`${screen.join("\n")}\n`);
     stdin.on("data", onKeys);
-    signal.addEventListener("abort", onGone);
+    gone.addEventListener("abort", onGone);
   });
 }
 
@@ -1444,7 +1412,7 @@ async function main(): Promise<void> {
     const message = unable ?? argumentError(error, Object.keys(OPTIONS));
     if (message === undefined) throw error;
     process.stderr.write(`server.ts: ${message}\n`);
-    process.exitCode = unable ? 1 : 2;
+    process.exit(unable ? 1 : 2); // not left to itself: with --interactive stdin is being listened to
   }
 }
 
