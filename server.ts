@@ -1206,7 +1206,7 @@ What it prints:
 
 examples:
   server.ts --outcome refused
-  server.ts -d 10 --next silent --when '*01=07'
+  server.ts -d 10 --next silent --when "*01=07"
   server.ts -p 0 --json
 `;
 

@@ -1,75 +1,109 @@
-// Runs every code block of the README in this folder, which must be a copy: it writes files there.
-// A file block is named in its first line, and its command stands before it or here. A command that starts
-// the terminal stays until the end of its block. A text block is what the last command printed, digits aside.
+// Holds the README against the project, in a folder that must be a copy: it writes files there. Runs every code block
+// and every flag of its tables. The first line of a file block names the file; a text block is what the last command
+// printed, digits aside; a command that starts the terminal stays until the end.
 import assert from "node:assert/strict";
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
-import net from "node:net";
 import process from "node:process";
+import { TAGS } from "../protocol.ts";
 
-const RUNS: Record<string, string> = {
+const FILES: Readonly<Record<string, string>> = {
   "till_test.ts": "deno test --allow-net till_test.ts",
   "till.test.ts": "bun test ./till.test.ts",
   "till.test.mjs": "node --test till.test.mjs",
   "till_test.py": "python3 till_test.py",
 };
 
-const run = (command: string): string => {
+function run(command: string): string {
   process.stdout.write(`$ ${command}\n`);
   return execFileSync("bash", ["-c", command], {
     encoding: "utf8",
     stdio: ["ignore", "pipe", "inherit"],
     timeout: 120_000,
   });
-};
-
-async function listening(port: number): Promise<void> {
-  const connects = (): Promise<boolean> =>
-    new Promise((resolve) => {
-      const socket = net.connect(port, "127.0.0.1", () => socket.destroy()).on("connect", () =>
-        resolve(true));
-      socket.on("error", () =>
-        resolve(false));
-    });
-  while (!await connects()) await new Promise((resolve) => setTimeout(resolve, 50));
 }
 
-let terminal: ChildProcess | undefined;
-let printed = "";
+/** A terminal that listens, and what it has printed until then. */
+async function listening(command: string): Promise<{ terminal: ChildProcess; printed: string }> {
+  process.stdout.write(`$ ${command} &\n`);
+  const terminal = spawn("bash", ["-c", `exec ${command} 2>&1`], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  let printed = "";
+  terminal.stdout.setEncoding("utf8").on("data", (chunk: string) => printed += chunk);
+  while (!/listening on .*\n/.test(printed)) {
+    const ended = await Promise.race([once(terminal.stdout, "data"), once(terminal, "exit")]);
+    assert.ok(typeof ended[0] === "string", `${command} printed ${printed}`);
+  }
+  return { terminal, printed };
+}
+
+async function stop(terminal: ChildProcess): Promise<void> {
+  terminal.kill();
+  await once(terminal, "exit");
+}
+
 const readme = readFileSync("README.md", "utf8");
-const blocks = [...readme.matchAll(/^```(\w+)\n([^]*?)^```$/gm)];
-for (const [, kind, body = ""] of blocks) {
-  const name = /^(?:\/\/|#) (\S+)\n/.exec(body)?.[1];
-  if (kind === "text") {
-    const shape = (text: string): string => text.trim().replace(/\d/g, "0");
-    assert.equal(shape(printed), shape(body));
-  } else if (kind === "sh") {
+const shape = (text: string): string => text.trim().replace(/\d/g, "0");
+const terminals: ChildProcess[] = [];
+let printed = "";
+
+for (const [, kind, body = ""] of readme.matchAll(/^```(\w+)\n([^]*?)^```$/gm)) {
+  if (kind === "text") assert.equal(shape(printed), shape(body));
+  else if (kind === "sh") {
     for (const command of body.trim().split("\n")) {
-      if (/server\.ts$/.test(command) && !/build/.test(command)) {
-        process.stdout.write(`$ ${command} &\n`);
-        terminal = spawn("bash", ["-c", `exec ${command}`], { stdio: "ignore", detached: true });
-        await listening(8888);
-      } else if (!/task test$/.test(command)) printed = run(command); // which .ci/run runs itself
+      if (/task test$/.test(command)) continue; // which .ci/run runs itself
+      if (/^deno run .*server\.ts$/.test(command)) {
+        const started = await listening(command);
+        terminals.push(started.terminal);
+        printed = started.printed;
+      } else printed = run(command);
     }
   } else {
-    assert.ok(name !== undefined && name in RUNS, `a ${kind} block that is not run: ${body}`);
+    const [, name = ""] = /^(?:\/\/|#) (\S+)\n/.exec(body) ?? [];
+    const command = FILES[name];
+    assert.ok(command, `a ${kind} block that nothing runs: ${body}`);
+    assert.ok(kind === "python" || readme.includes(command.replace("./", "")), command);
     writeFileSync(name, body);
-    assert.ok(
-      readme.includes(RUNS[name]!.replace("./", "")) || name.endsWith(".py"),
-      `${RUNS[name]} is not in the README`,
-    );
-    run(RUNS[name]!);
+    run(command);
   }
 }
-if (terminal?.pid) process.kill(-terminal.pid);
-// Every flag of the table of what to test is one that the terminal takes.
-for (const [, flags = ""] of readme.matchAll(/\| `(--[^|]*)` +\|$/gm)) {
-  for (const outcome of flags.matchAll(/(?:--outcome |`, `)([^`]+)/g)) {
-    run(
-      `bun -e 'import { parseOutcome } from "./server.ts"; parseOutcome(process.argv[1])' '${
-        outcome[1]
-      }'`,
-    );
+
+const cells = (row: string): string[] => row.split(/(?<!\\)\|/).map((cell) => cell.trim());
+const rows = readme.split("\n").filter((line) => line.startsWith("| ")).map(cells);
+const spans = (cell = ""): string[] =>
+  [...cell.matchAll(/`([^`]+)`/g)].map(([, code = ""]) => code);
+
+for (const [, , cell = ""] of rows) {
+  for (const flags of cell.startsWith("`--") ? spans(cell) : []) {
+    if (flags === "--interactive") continue; // which needs a screen
+    await stop((await listening(`bun server.ts -p 0 ${flags}`)).terminal);
+  }
+  for (const flags of cell.startsWith("the till asks") ? spans(cell) : []) {
+    run(`bun client.ts -l error ${flags.replace("client.ts", "")}`);
   }
 }
-process.stdout.write(`${blocks.length} blocks of the README ran\n`);
+for (const terminal of terminals) await stop(terminal);
+
+for (const script of ["server.ts", "client.ts"]) {
+  const from = readme.indexOf(`| option of ${script}`);
+  const table = readme.slice(from, readme.indexOf("\n\n", from));
+  const options = (text: string): string[] => text.match(/(?<![\w-])--[a-z][a-z-]*/g) ?? [];
+  const help = run(`bun ${script} --help`).replace(/^examples:[^]*/m, "");
+  assert.deepEqual(new Set(options(table)), new Set(options(help)), `the options of ${script}`);
+}
+
+const documented = rows.flatMap(([, tags = "", size = ""]) =>
+  /^[A-Z]{2}(, [A-Z]{2})*$/.test(tags)
+    ? tags.split(", ").map((tag, index) => [tag, size.split(", ")[index] ?? ""] as const)
+    : []
+);
+assert.deepEqual(
+  new Map(documented),
+  new Map([...TAGS].map(([tag, { size: [min, max] = [] }]) => [
+    tag,
+    min === undefined ? "" : min === max ? `${min}` : `${min}-${max}`,
+  ])),
+);
+process.stdout.write("the README holds\n");
