@@ -653,14 +653,14 @@ class Device {
    * Takes a request: notes it, and decides on its answer.
    *
    * @param late Whether its fields came after the answer to those before, as the rest of that request.
-   * @param gone Aborted when the POS has closed its side.
+   * @param gone Gives a signal that is aborted when the POS has closed its side.
    */
   take(
     received: Received,
     connection: number,
     address: string,
     late: boolean,
-    gone: AbortSignal,
+    gone: () => AbortSignal,
   ): { transaction: Current; plan: Plan | Promise<Plan> } {
     const { raw, message, error } = received;
     const { warnings, refusal } = this.#examine(received, late);
@@ -765,12 +765,12 @@ class Device {
   }
 
   /** Decides on the answer to a request that is served. */
-  async #plan(transaction: Current, gone: AbortSignal): Promise<Plan> {
+  async #plan(transaction: Current, gone: () => AbortSignal): Promise<Plan> {
     const { request: { message }, number, connection } = transaction;
     try {
       const source = this.#ownOutcome(message) ?? this.settings.outcome;
       transaction.outcome = typeof source === "function"
-        ? toOutcome(await source({ ...message }, number, gone))
+        ? toOutcome(await source({ ...message }, number, gone()))
         : source;
       return this.#execute(transaction, transaction.outcome);
     } catch (error) {
@@ -862,12 +862,14 @@ class Connection {
   readonly #address: string; // which a closed socket does not know any more
   readonly #reader: MessageReader;
   readonly #open = new Set<Transaction>(); // not over yet
-  readonly #gone = new AbortController(); // aborted when the POS has closed its side
+  #gone: AbortController | undefined; // for functions that decide; most outcomes need none
   #idle: Timer; // no request has come by then
   #settled: Timer; // the request is whole if nothing comes until then
   #overdue: Timer; // the request has taken too long by then
   #due: Timer; // of what is to be done next: sending an answer or a part of it, or closing
   #arrived = 0; // when the last byte came
+  #answered = false; // an earlier request
+  #ended = false; // the POS has closed its side
   #lastAnswer: Promise<void> = Promise.resolve();
 
   constructor(socket: net.Socket, number: number, device: Device) {
@@ -911,17 +913,24 @@ class Connection {
     if (!this.#socket.writable) return; // closed on this side: nothing is served any more
     for (const timer of [this.#idle, this.#settled, this.#overdue]) clearTimeout(timer);
     this.#overdue = undefined;
-    const late = this.#socket.bytesWritten > 0 && received.fields[0]?.tag !== "CZ";
+    const late = this.#answered && received.fields[0]?.tag !== "CZ";
     const { transaction, plan } = this.#device.take(
       received,
       this.#number,
       this.#address,
       late,
-      this.#gone.signal,
+      () => this.#signal(),
     );
     this.#open.add(transaction);
     if (this.#open.size > MAX_WAITING) this.#drop(`${this.#open.size} requests wait`);
     this.#lastAnswer = this.#answer(transaction, plan, this.#arrived, this.#lastAnswer);
+  }
+
+  /** A signal that is aborted when the POS has closed its side. */
+  #signal(): AbortSignal {
+    this.#gone ??= new AbortController();
+    if (this.#ended) this.#gone.abort(GONE);
+    return this.#gone.signal;
   }
 
   /** Answers a request when its answer is due and the earlier ones are out. */
@@ -938,7 +947,7 @@ class Connection {
       this.#write(plan.interim.raw);
       this.#device.answered(transaction, plan.interim);
     }
-    await this.#sleep(arrived + plan.delay * 1000 - performance.now());
+    if (plan.delay > 0) await this.#sleep(arrived + plan.delay * 1000 - performance.now());
     this.#device.conclude(transaction, plan);
 
     const { answer } = plan;
@@ -952,6 +961,7 @@ class Connection {
       this.#write(segment);
     }
     const raw = segments.join("");
+    this.#answered = true;
     if (raw === "") this.#log("info", () => `sent nothing (${fault})`);
     else this.#device.answered(transaction, fault ? readable(raw) : answer, fault);
     if (fault !== "silent") { // that one is over when the POS has gone
@@ -980,7 +990,8 @@ class Connection {
 
   /** The POS has closed its side. It may have gone, or wait for its answers as nc does. */
   #end(): void {
-    this.#gone.abort("the POS has closed its side");
+    this.#ended = true;
+    this.#gone?.abort(GONE);
     this.#finish();
   }
 
@@ -994,7 +1005,7 @@ class Connection {
   /** Closes this side, and the connection soon. Not at once: bytes that are not read yet would make that a reset. */
   #hangUp(): void {
     this.#socket.end();
-    if (this.#gone.signal.aborted) return;
+    if (this.#ended) return;
     this.#due = setTimeout(() => this.#socket.destroy(), CLOSE_TIMEOUT);
   }
 
@@ -1005,7 +1016,8 @@ class Connection {
 
   #close(): void {
     for (const timer of [this.#idle, this.#settled, this.#overdue, this.#due]) clearTimeout(timer);
-    this.#gone.abort("the POS has closed its side");
+    this.#ended = true;
+    this.#gone?.abort(GONE);
     const unanswered = this.#open.size > 0 ? `, ${this.#open.size} without an answer` : "";
     const lost = this.#socket.errored ? `: ${this.#socket.errored.message}` : "";
     this.#log("debug", () => `closed${unanswered}${lost}`);
@@ -1015,6 +1027,9 @@ class Connection {
 }
 
 type Timer = ReturnType<typeof setTimeout> | undefined;
+
+/** Why a signal is aborted. A text: the error that stands for none takes time to make. */
+const GONE = "the POS has closed its side";
 
 /** A message as a log tells it. */
 function told({ raw, message }: Exchanged): string {
