@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 /**
- * A point of sale (POS) that pays on a French card payment terminal over Caisse-AP over IP ("Concert V3"), as a
- * command and as a library. The facts of the protocol and where they come from are in protocol.ts; a number in
- * brackets is a source named there.
+ * A point of sale (POS) that pays on a French card payment terminal over Caisse-AP over IP
+ * ("Concert V3"), as a command and as a library. The facts of the protocol and where they come from
+ * are in protocol.ts; a number in brackets is a source named there.
  *
  * ```sh
  * deno run --allow-net client.ts --help
@@ -58,13 +58,14 @@ import {
 // ---------------------------------------------------------------- errors
 
 /**
- * What became of a request that has no usable answer: not sent; not answered, at least not whole; or answered by something
- * that is malformed, has no usable status, or does not fit.
+ * What became of a request that has no usable answer: not sent; not answered, at least not whole;
+ * or answered by something that is malformed, has no usable status, or does not fit.
  */
 export type ExchangeStatus = "unreachable" | "unanswered" | "invalid";
 
 /**
- * There is no usable answer to a request. Unless the status is "unreachable", the payment may have gone through. (4)
+ * There is no usable answer to a request. Unless the status is "unreachable", the payment may have
+ * gone through. (4)
  *
  * @example
  * ```ts
@@ -115,8 +116,9 @@ export interface ExchangeOptions {
   /** Seconds to wait for the answer. Default: 180: a card payment takes a person 10 to 60 s. (1) */
   timeout?: number;
   /**
-   * Milliseconds without a byte after which whole fields are taken as the answer, and ten times that when they do not
-   * make one that fits: terminals split one over several segments, also between two fields. (5) Default: 100 (our choice).
+   * Milliseconds without a byte after which whole fields are taken as the answer, and ten times
+   * that when they do not make one that fits: terminals split one over several segments, also
+   * between two fields. (5) Default: 100 (our choice).
    */
   settle?: number;
   /** Gives up: an {@linkcode ExchangeError} whose cause is the signal's reason. */
@@ -125,7 +127,7 @@ export interface ExchangeOptions {
   log?: (direction: "sent" | "received", raw: string, message: Message) => void;
 }
 
-/** Most seconds to wait for a connection (our choice: on a shop's network it takes milliseconds). */
+/** Most seconds to wait for a connection (our choice: in a shop it takes milliseconds). */
 const CONNECT_TIMEOUT = 10;
 /** Most seconds that an answer can be waited for (our choice: a day). */
 const MAX_TIMEOUT = 86_400;
@@ -133,13 +135,14 @@ const MAX_TIMEOUT = 86_400;
 /**
  * Sends a request to a terminal and waits for its answer.
  *
- * It reads until the answer is whole. An AE 11 to a request without BA 1 is not: the final answer comes later on the
- * same connection. (4)
+ * It reads until the answer is whole. An AE 11 to a request without BA 1 is not: the final answer
+ * comes later on the same connection. (4)
  *
  * @returns The answer, whatever its status.
  * @throws {ProtocolError} The request cannot be encoded. Nothing is sent.
  * @throws {OptionError} An option is not as it must be. Nothing is sent.
- * @throws {ExchangeError} The terminal cannot be reached, or sends no whole answer, or something that is no message.
+ * @throws {ExchangeError} The terminal cannot be reached, or sends no whole answer, or something
+ * that is no message.
  * @example Asking whether a terminal is there
  * ```ts
  * import assert from "node:assert/strict";
@@ -274,13 +277,13 @@ const ACTION_WORDS: ReadonlyMap<string, string> = new Map([
 /** A payment, or another action. */
 export interface PaymentOptions extends ExchangeOptions {
   /**
-   * Decimal text such as "112.45", for actions that move money. A negative one is a refund: a credit of that amount.
-   * At most as many decimals as the currency has, and 12 digits in all.
+   * Decimal text such as "112.45", for actions that move money. A negative one is a refund: a
+   * credit of that amount. At most as many decimals as the currency has, and 12 digits in all.
    */
   amount?: string;
   /** ISO 4217 letters in any case, or number and decimals such as "933:2". Default: EUR. */
   currency?: string;
-  /** Debit, credit, cancel, duplicate, identify, or the value of CD. Default: debit, or credit for a negative amount. */
+  /** Debit, credit, cancel, duplicate, identify, or a value of CD. Default: by the amount's sign. */
   action?: string;
   /** Pays by cheque. */
   check?: boolean;
@@ -317,9 +320,11 @@ export interface PaymentResult {
 /**
  * Pays on a terminal, or has it do something else, and tells what came of it.
  *
- * @throws {OptionError} An option is not as it must be, or the currency is not known. Nothing is sent.
+ * @throws {OptionError} An option is not as it must be, or the currency is not known. Nothing is
+ * sent.
  * @throws {ProtocolError} A tag or its value cannot be sent. Nothing is sent.
- * @throws {ExchangeError} The terminal cannot be reached, or sends no whole answer, or one that is not usable.
+ * @throws {ExchangeError} The terminal cannot be reached, or sends no whole answer, or one that is
+ * not usable.
  * @example
  * ```ts
  * import assert from "node:assert/strict";
@@ -353,7 +358,7 @@ export async function pay(options: PaymentOptions): Promise<PaymentResult> {
   };
 }
 
-/** The amount that a message tells, as decimal text, if the request has one and it is in the currency. */
+/** The amount of a message as decimal text, if the request has one in that currency. */
 function amounts(
   request: Message,
   told: Message,
@@ -366,7 +371,7 @@ function amounts(
   return { amount, currency: name, ...(asked === amount ? {} : { asked }) };
 }
 
-/** The request, in the order of the reference client. (1) CC 00C is a cheque (1)(2)(5), CK 100 a receipt (2)(3). */
+/** The request, in the order of the reference client (1); a receipt is asked for by CK. (2)(3) */
 function buildRequest(options: PaymentOptions, currency: Currency): Message {
   if (options.amount !== undefined && typeof options.amount !== "string") {
     throw new OptionError("amount", 'text such as "112.45"', options.amount);
@@ -424,7 +429,7 @@ interface Currency {
 
 const EUR: Currency = { name: "EUR", number: "978", decimals: 2 };
 
-/** EUR is built in and needs no package; the others are looked up in one that is loaded only then. */
+/** EUR needs no package; the others are looked up in one that is loaded only then. */
 async function findCurrency(text: string): Promise<Currency> {
   const name = text.toUpperCase();
   if (name === "EUR") return EUR;
@@ -440,7 +445,7 @@ async function findCurrency(text: string): Promise<Currency> {
   throw new OptionError("currency", `one that the package iso4217 has, or ${instead}`, text);
 }
 
-/** The table of the npm package iso4217. Only its keys are numbers of three digits: elsewhere "048" is "48". */
+/** The table of the npm package iso4217. Only its keys have three digits: elsewhere 048 is 48. */
 async function loadCurrencies(
   name: string,
 ): Promise<Record<string, { Code?: string; Fraction?: number | "" }>> {
@@ -608,8 +613,8 @@ function summary(
 }
 
 /**
- * Prints, whether anybody reads it or not: the exit status must tell the outcome all the same. Deno and Bun throw when
- * nobody reads any more, Node emits an error.
+ * Prints, whether anybody reads it or not: the exit status must tell the outcome all the same. Deno
+ * and Bun throw when nobody reads any more, Node emits an error.
  */
 function print(stream: NodeJS.WriteStream, text: string): void {
   try {
@@ -640,7 +645,8 @@ function printResult(result: PaymentResult): void {
   }
   const line = printable(summary(result));
   const colour = result.status === "declined" ? "red" : "green";
-  // Not left to styleText: to know whether the screen has colours it reads the environment, and Deno would ask for that.
+  // Not left to styleText: to know whether the screen has colours it reads the environment, and
+  // Deno would ask for that.
   const shown = process.stdout.isTTY ? styleText(colour, line, { validateStream: false }) : line;
   print(process.stdout, `${shown}\n`);
 }

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 /**
- * Caisse-AP over IP ("Concert V3"): the language that a point of sale (POS)
- * and a card payment terminal speak in France. No input or output here, and
- * nothing imported: bytes come in as chunks, messages come out, and back.
+ * Caisse-AP over IP ("Concert V3"): the language that a point of sale (POS) and a card payment
+ * terminal speak in France. No input or output here, and nothing imported: bytes come in as chunks,
+ * messages come out, and back.
  *
- * A message is fields one after another, with nothing around or between them.
- * A field is a tag of two letters, a length of three digits, and the value:
+ * A message is fields one after another, with nothing around or between them. A field is a tag of
+ * two letters, a length of three digits, and the value:
  *
  * ```text
  * CZ0040300 CJ012012345678901 CA00201 CB00511245 CD0010 CE003978   (without the blanks)
  * ```
  *
- * The association's own document is not public. A number in brackets behind a
- * fact names where it was seen:
+ * The association's own document is not public. A number in brackets behind a fact names where it
+ * was seen:
  *
  * 1. github.com/akretion/caisse-ap-ip, made with Ingenico Desk/5000 and i2200
  * 2. HiPay, "Local API for Nepting", public developer page
@@ -41,7 +41,7 @@
 export interface Term {
   /** In English. */
   label: string;
-  /** In French, as terminals show it and people look for it. The sources give no French: its wording is our choice. */
+  /** In French, as terminals show it. The sources give none: its wording is our choice. */
   french: string;
 }
 
@@ -52,7 +52,8 @@ export interface Action extends Term {
 }
 
 /**
- * The values of CD. One vendor does not implement 2 (2); T, R and C exist with single vendors only (3) and are left out.
+ * The values of CD. One vendor does not implement 2 (2); T, R and C exist with single vendors only
+ * (3) and are left out.
  *
  * @example
  * ```ts
@@ -80,7 +81,7 @@ const STATUSES: ReadonlyMap<string, Term> = new Map([
   ["11", { label: "taken into account", french: "prise en compte" }],
 ]);
 
-/** The first two characters of AF: why not. (2)(5) Some terminals send 01 beside AE 10. (1)(2)(3)(5) */
+/** The first two characters of AF. (2)(5) Some terminals send 01 beside AE 10. (1)(2)(3)(5) */
 const FAILURES: ReadonlyMap<string, Term> = new Map([
   ["00", { label: "unknown", french: "inconnu" }],
   ["01", { label: "authorised", french: "autorisée" }],
@@ -98,7 +99,7 @@ const FAILURES: ReadonlyMap<string, Term> = new Map([
   ["13", { label: "currency not supported", french: "devise non supportée" }],
 ]);
 
-/** The values of CC: asked for in a request, used in an answer. CB has Visa and Mastercard with it. (2)(5) */
+/** The values of CC. (2)(5) CB has Visa and Mastercard with it. */
 const APPLICATIONS: ReadonlyMap<string, Term> = new Map([
   ["000", { label: "any", french: "indifférent" }],
   ["001", { label: "CB contact", french: "CB contact" }],
@@ -152,12 +153,13 @@ export interface Tag {
   size?: readonly [min: number, max: number];
   /** Whether it takes decimal digits only. */
   digits?: true;
-  /** Its values and their meaning, if there is a list of them. For AF they are its first two characters. */
+  /** Its values, if there is a list of them. For AF they are its first two characters. */
   codes?: ReadonlyMap<string, Term>;
 }
 
 /**
- * The tags, by their two letters: A* are set by the terminal, B* by the POS, C* by both, Z* are built of others. (3)
+ * The tags, by their two letters: A* are set by the terminal, B* by the POS, C* by both, Z* are
+ * built of others. (3)
  *
  * @example
  * ```ts
@@ -207,7 +209,8 @@ const MONEY_TAGS = ["CZ", "CJ", "CA", "CB", "CD", "CE"] as const;
 /**
  * The tags that a request must hold: six for money (1)(2), four without (3)(4).
  *
- * @param action The value of CD. One that is not in {@linkcode ACTIONS} needs the four (our choice).
+ * @param action The value of CD. One that is not in {@linkcode ACTIONS} needs the four (our
+ * choice).
  * @example
  * ```ts
  * import assert from "node:assert/strict";
@@ -241,7 +244,7 @@ export function missingTags(fields: readonly Field[]): string[] {
 
 // ---------------------------------------------------------------- messages
 
-/** A message: from tag to value. The order of the keys is the order on the wire, but that CZ comes first. */
+/** A message: from tag to value. The keys stand in the order on the wire, but CZ is sent first. */
 export type Message = Record<string, string>;
 
 /** One field of a message. */
@@ -256,7 +259,7 @@ export interface Field {
 
 /** A message as it came, whole or as far as it could be read. */
 export interface Received {
-  /** Its bytes as Latin-1 text, without CR and LF around it; what could not be read is at its end. */
+  /** Its bytes as Latin-1 text, without CR and LF around it, unreadable ones included. */
   raw: string;
   /** Every field, in the order received. */
   fields: readonly Field[];
@@ -269,7 +272,8 @@ export interface Received {
 }
 
 /**
- * Something that is not Caisse-AP, or cannot be sent as such. The message says what stands where, and what was expected.
+ * Something that is not Caisse-AP, or cannot be sent as such. The message says what stands where,
+ * and what was expected.
  *
  * @example
  * ```ts
@@ -282,7 +286,7 @@ export interface Received {
 export class ProtocolError extends Error {
   /** @ignore */
   override name = "ProtocolError";
-  /** Where it went wrong, in what was received: bytes from the start of the message, counted from 0. */
+  /** Where it went wrong in what was received: bytes from the start of the message, from 0. */
   readonly at: number | undefined;
 
   /** An error, at a byte of what was received. */
@@ -293,8 +297,9 @@ export class ProtocolError extends Error {
 }
 
 /**
- * The longest message that is read, in bytes (our choice: all known tags at their longest make less than 9,000, and an
- * answer to the longest request that the terminal takes, which gives it back, must be readable).
+ * The longest message that is read, in bytes (our choice: all known tags at their longest make less
+ * than 9,000, and an answer to the longest request that the terminal takes, which gives it back,
+ * must be readable).
  *
  * @example
  * ```ts
@@ -311,7 +316,8 @@ const HEAD = 5; // bytes of a tag and a length
 /**
  * A message to the bytes that go on the wire, CZ first.
  *
- * @throws {ProtocolError} A tag is not two letters A-Z, or its value not 1 to 999 characters of Latin-1. The tag is named.
+ * @throws {ProtocolError} A tag is not two letters A-Z, or its value not 1 to 999 characters of
+ * Latin-1. The tag is named.
  * @example
  * ```ts
  * import assert from "node:assert/strict";
@@ -363,10 +369,12 @@ function encodeField(tag: string, value: unknown): string {
 }
 
 /**
- * The bytes of one message, or its text as found in a log, to the message. CR and LF around it are skipped.
+ * The bytes of one message, or its text as found in a log, to the message. CR and LF around it are
+ * skipped.
  *
- * It is lenient: other sizes than in {@linkcode TAGS} (4) and empty values, length 000 (5), occur in the field. Unknown
- * tags and every byte of Latin-1 are read too (our choice: the sources know ASCII only).
+ * It is lenient: other sizes than in {@linkcode TAGS} (4) and empty values, length 000 (5), occur
+ * in the field. Unknown tags and every byte of Latin-1 are read too (our choice: the sources know
+ * ASCII only).
  *
  * @throws {ProtocolError} No message, more than one, or one with a tag twice.
  * @example
@@ -392,7 +400,7 @@ export function decode(bytes: Uint8Array | string): Message {
   return first.message;
 }
 
-/** Bytes as text: one byte, one character (Latin-1). What TextDecoder calls "latin1" is Windows-1252. */
+/** Bytes as Latin-1 text, one character each. TextDecoder's "latin1" is Windows-1252. */
 function latin1(bytes: Uint8Array): string {
   let text = "";
   for (let at = 0; at < bytes.length; at += 4096) {
@@ -401,7 +409,7 @@ function latin1(bytes: Uint8Array): string {
   return text;
 }
 
-/** How something begins that is no message, but may come to a port or from one that is not what was thought. */
+/** How something begins that is not Caisse-AP but may come from a wrong port, or to this one. */
 const FOREIGN: readonly [RegExp, string][] = [
   [/^\x02/, "serial framing (STX): over IP a message goes without STX, ETX and LRC"], // (4)
   [/^[\x15\x16]\x03/, "TLS: Caisse-AP over IP is not encrypted"], // (6)
@@ -412,19 +420,20 @@ const FOREIGN: readonly [RegExp, string][] = [
 ];
 
 /**
- * What a {@linkcode MessageReader} holds: nothing; a message cut inside a field; whole fields only, which may
- * be all or not, since nothing marks the end; or bytes that are no message, after which it reads no more.
+ * What a {@linkcode MessageReader} holds: nothing; a message cut inside a field; whole fields only,
+ * which may be all or not, since nothing marks the end; or bytes that are no message, after which
+ * it reads no more.
  */
 export type ReaderState = "empty" | "incomplete" | "whole" | "malformed";
 
 /**
- * Cuts a stream of bytes into messages. Feed it chunks of any size, cut anywhere: terminals split an answer over
- * segments, also between two fields (5, pulls 787 and 798). It holds the message in progress only, by default at most
- * {@linkcode MAX_MESSAGE} bytes of it.
+ * Cuts a stream of bytes into messages. Feed it chunks of any size, cut anywhere: terminals split
+ * an answer over segments, also between two fields (5, pulls 787 and 798). It holds the message in
+ * progress only, by default at most {@linkcode MAX_MESSAGE} bytes of it.
  *
- * A message ends at CR or LF, which some POS send after it (2), or at the CZ of the next one, where a connection is kept.
- * Otherwise nothing marks its end: who feeds the reader must tell by the time that nothing came, or by the end of the
- * connection.
+ * A message ends at CR or LF, which some POS send after it (2), or at the CZ of the next one, where
+ * a connection is kept. Otherwise nothing marks its end: who feeds the reader must tell by the time
+ * that nothing came, or by the end of the connection.
  *
  * @example Reading until the sender pauses
  * ```ts
@@ -466,7 +475,8 @@ export class MessageReader {
   /**
    * Takes a chunk of the stream; text stands for Latin-1 bytes.
    *
-   * @returns The messages that ended in it. The last has an `error` when it is malformed; everything after that is ignored.
+   * @returns The messages that ended in it. The last has an `error` when it is malformed;
+   * everything after that is ignored.
    */
   feed(chunk: Uint8Array | string): Received[] {
     const ended: Received[] = [];
@@ -502,9 +512,7 @@ export class MessageReader {
     return ended;
   }
 
-  /**
-   * Takes what is there as a message, because no more is to come. It has an `error` when it is cut inside a field.
-   */
+  /** Takes what is there as a message. It has an `error` when it is cut inside a field. */
   take(): Received {
     const message: Message = {};
     const raw = this.#raw + this.#rest;
@@ -557,20 +565,20 @@ function missing(field: string): string {
 
 // ---------------------------------------------------------------- conformance
 
-/** Deviations that are told of one request (our choice: a request that is wrong through and through needs no list). */
+/** Deviations that are told of one request (our choice: one that is all wrong needs no list). */
 const MAX_DEVIATIONS = 20;
 
 /** Something in a request that the protocol does not want. */
 export interface Deviation {
   /** What is there, and what the protocol wants. */
   message: string;
-  /** Whether a strict terminal serves the request all the same (our choice for BF, and for what it does not know). */
+  /** Whether a strict terminal serves the request all the same (our choice). */
   tolerated: boolean;
 }
 
 /**
- * What a request has that the protocol does not want: every field is held against {@linkcode TAGS}. Mandatory tags that
- * are missing are another matter, see {@linkcode mandatoryTags}.
+ * What a request has that the protocol does not want: every field is held against {@linkcode TAGS}.
+ * Mandatory tags that are missing are another matter, see {@linkcode mandatoryTags}.
  *
  * @example
  * ```ts
@@ -635,7 +643,8 @@ export interface Receipt {
 }
 
 /**
- * What CK asks for: "1" and whose copy (0 customer, 1 merchant, 2 both) and the format (0 text, 1 HTML). (2)(3)
+ * What CK asks for: "1" and whose copy (0 customer, 1 merchant, 2 both) and the format (0 text, 1
+ * HTML). (2)(3)
  *
  * @returns Undefined when no receipt is wanted. Digits that are missing count as 0 (our choice).
  * @example
@@ -657,7 +666,8 @@ export function wantedReceipt(
 /**
  * A receipt to the value of ZT.
  *
- * @throws {ProtocolError} The text is not 1 to 675 characters of Latin-1: in base64 they are the 900 that AK holds.
+ * @throws {ProtocolError} The text is not 1 to 675 characters of Latin-1: in base64 they are the
+ * 900 that AK holds.
  * @example
  * ```ts
  * import assert from "node:assert/strict";
@@ -709,7 +719,8 @@ export function decodeReceipts(zt: string): Receipt[] {
  *
  * @param amount Digits, a dot before the decimals, a minus sign before all if negative.
  * @param decimals How many the currency has: 2 for EUR.
- * @throws {OptionError} It is no decimal number, has more decimals than the currency, or more than the 12 digits of CB. (1)
+ * @throws {OptionError} It is no decimal number, has more decimals than the currency, or more than
+ * the 12 digits of CB. (1)
  * @example
  * ```ts
  * import assert from "node:assert/strict";
@@ -756,15 +767,15 @@ export function toDecimal(units: string, decimals: number): string {
 
 /** Why a terminal did not do what was asked, read from AF. */
 export interface Failure extends Term {
-  /** The first two characters of AF, whose meaning is in {@linkcode FAILURES}; "" when the answer has no AF. */
+  /** The first two characters of AF; "" when the answer has no AF. */
   code: string;
-  /** The rest of AF, spaces around it removed: for cards an authorisation response and a text. (2) */
+  /** The rest of AF, trimmed: for cards an authorisation response and a text. (2) */
   detail: string;
 }
 
 /**
- * What an answer means for the request it answers:
- * approved (AE 10), declined (AE 01), accepted (the outcome is not known yet) or not understandable.
+ * What an answer means for the request it answers: approved (AE 10), declined (AE 01), accepted
+ * (the outcome is not known yet) or not understandable.
  */
 export type Verdict =
   | { status: "approved" | "accepted" }
@@ -774,8 +785,9 @@ export type Verdict =
 /**
  * Tells what an answer means.
  *
- * After BA 1 both AE 11 (1) and AE 10 (3) only say that the terminal has accepted the request. An approval must
- * fit the request; a decline need not: a payment that a person cancelled comes back without its amount. (5)
+ * After BA 1 both AE 11 (1) and AE 10 (3) only say that the terminal has accepted the request. An
+ * approval must fit the request; a decline need not: a payment that a person cancelled comes back
+ * without its amount. (5)
  *
  * @example
  * ```ts
@@ -810,8 +822,9 @@ const NO_REASON: Term = { label: "no reason given", french: "motif non précisé
 const UNDOCUMENTED_REASON: Term = { label: "undocumented reason", french: "motif non documenté" };
 
 /**
- * Why an approval does not fit the request, if so. CA, CB, CD and CE must be those of the request, as far as it has them
- * (our choice); CZ and CJ are the terminal's own. Leading zeros of CB do not count, and after BF 1 it may be lower. (5)
+ * Why an approval does not fit the request, if so. CA, CB, CD and CE must be those of the request,
+ * as far as it has them (our choice); CZ and CJ are the terminal's own. Leading zeros of CB do not
+ * count, and after BF 1 it may be lower. (5)
  */
 function misfit(request: Message, answer: Message): string | undefined {
   for (const tag of ["CA", "CB", "CD", "CE"]) {
@@ -835,7 +848,8 @@ function fitsAmount(asked: string, got: string, partly: boolean): boolean {
 // ---------------------------------------------------------------- for people
 
 /**
- * Text with its control characters escaped, so that what a peer sent cannot move a cursor or forge a line of a log.
+ * Text with its control characters escaped, so that what a peer sent cannot move a cursor or forge
+ * a line of a log.
  *
  * @example
  * ```ts
@@ -858,7 +872,8 @@ function shown(value: string | undefined): string {
 }
 
 /**
- * A value as JSON on one line, with every control character escaped: JSON itself leaves U+007F to U+009F as they are.
+ * A value as JSON on one line, with every control character escaped: JSON itself leaves U+007F to
+ * U+009F as they are.
  *
  * @example
  * ```ts
@@ -942,7 +957,8 @@ export function inWords({ label, french }: Term): string {
 // ---------------------------------------------------------------- options
 
 /**
- * An option of a command or a function that is not as it must be. The message names it, what was expected and what came.
+ * An option of a command or a function that is not as it must be. The message names it, what was
+ * expected and what came.
  *
  * @example
  * ```ts
@@ -999,7 +1015,7 @@ export function oneOf<Word extends string>(
   throw new OptionError(option, `one of ${words.join(", ")}`, got, words);
 }
 
-/** The word that is at most two letters away from another, or that it is the beginning of, if there is one. */
+/** The word that was perhaps meant: it begins so, or is at most two letters away. */
 function nearest(text: string, words: Iterable<string>): string | undefined {
   const typed = text.toLowerCase();
   let [best, least]: [string | undefined, number] = [undefined, Math.min(3, typed.length)];
@@ -1010,7 +1026,7 @@ function nearest(text: string, words: Iterable<string>): string | undefined {
   return best;
 }
 
-/** How many letters must be put in, left out or replaced to come from one word to another (Levenshtein). */
+/** How many letters must be put in, left out or replaced between two words (Levenshtein). */
 function lettersApart(one: string, other: string): number {
   let row = Array.from({ length: other.length + 1 }, (_, index) => index);
   for (const [index, letter] of [...one].entries()) {

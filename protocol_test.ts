@@ -49,7 +49,7 @@ const DEBIT_MESSAGE: Message = { ...BASE, CE: "978", BA: "0", CD: "0", CB: "1124
 
 // ---------------------------------------------------------------- helpers
 
-/** A terminal on a free port of this machine that answers at once, unless the options say otherwise. */
+/** A terminal on a free port of this machine that answers at once. */
 function terminalWith(options: TerminalOptions = {}) {
   return startTerminal({ port: 0, host: "127.0.0.1", duration: 0, ...options });
 }
@@ -105,7 +105,7 @@ class Peer implements AsyncDisposable {
     return this.text;
   }
 
-  /** Closes this side, as nc does, and gives the messages that came until the other side closed too. */
+  /** Closes this side, as nc does, and gives the messages that come until the other closes too. */
   async finish(): Promise<Message[]> {
     this.socket.end();
     assert.equal(await this.closed, "ended");
@@ -131,7 +131,7 @@ async function ask(port: number, request: Message | string): Promise<Message> {
   return answer!;
 }
 
-/** Something that answers a request as no outcome can: with these pieces, in segments of their own, or a "reset". */
+/** Something that answers as no outcome can: with these pieces, each a segment, or a "reset". */
 async function answering(...pieces: string[]): Promise<{ port: number } & AsyncDisposable> {
   const peers: Peer[] = [];
   const server = net.createServer(async (socket) => {
@@ -201,7 +201,7 @@ class Command implements AsyncDisposable {
     }
   }
 
-  /** By its number: of a child that was killed through its object, Deno tells the signal and not the status. */
+  /** By its number: killed through the object, Deno gives the signal and not the status. */
   signal(name: "SIGINT" | "SIGTERM"): void {
     process.kill(this.process.pid!, name);
   }
@@ -2216,7 +2216,8 @@ test("client.ts says how to add the package that other currencies need", {
   skip: hasCurrencies && "the package iso4217 is installed",
 }, async () => {
   const { status, stderr } = await run("client.ts", "-c", "USD", "-p", "1");
-  // Bun fetches a package that is missing where there is no node_modules folder: then the terminal is not reached.
+  // Bun fetches a package that is missing where there is no node_modules folder: then the terminal
+  // is not reached.
   if (status === 3 && "bun" in process.versions) return;
   assert.equal(status, 2);
   assert.match(

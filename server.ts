@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 /**
- * A simulated French card payment terminal that speaks Caisse-AP over IP ("Concert V3"), as a command and as a
- * library. The facts of the protocol and where they come from are in protocol.ts; a number in brackets is a source
- * named there.
+ * A simulated French card payment terminal that speaks Caisse-AP over IP ("Concert V3"), as a
+ * command and as a library. The facts of the protocol and where they come from are in protocol.ts;
+ * a number in brackets is a source named there.
  *
  * ```sh
  * deno run --allow-net server.ts --help
@@ -86,7 +86,7 @@ const CB = { AI: "A0000000421010", scheme: "CARTE BANCAIRE", label: "CB" }; // (
 const AMEX = { AI: "A00000002501", scheme: "AMERICAN EXPRESS", label: "AMEX" }; // (7)
 const CONECS = { scheme: "CONECS", label: "TITRE RESTAURANT" };
 
-/** The cards (1)(2)(5). No source tells an AID for meal and holiday vouchers, nor how the latter are read. */
+/** The cards. (1)(2)(5) No source has an AID for vouchers, nor how those of ANCV are read. */
 const CARDS: Readonly<Record<Card, CardData>> = {
   cbcontact: { CC: "001", CI: "1", ...CB },
   cbcontactless: { CC: "00B", CI: "2", ...CB },
@@ -99,10 +99,11 @@ const CARDS: Readonly<Record<Card, CardData>> = {
 const CARD_NAMES = Object.keys(CARDS) as Card[];
 
 /**
- * What goes wrong with an answer. It never comes, and the connection is kept until the POS closes its side (silent); the
- * connection is closed or reset instead; it is cut inside a field, then the connection closed (truncate); bytes that are
- * no message come instead (garbage); it comes in segments, cut inside a tag, a length, a value and between two fields
- * (split), or byte by byte (dribble).
+ * What goes wrong with an answer. It never comes, and the connection is kept until the POS closes
+ * its side (silent); the connection is closed or reset instead; it is cut inside a field, then the
+ * connection closed (truncate); bytes that are no message come instead (garbage); it comes in
+ * segments, cut inside a tag, a length, a value and between two fields (split), or byte by byte
+ * (dribble).
  */
 export type Fault = "silent" | "close" | "reset" | "truncate" | "garbage" | "split" | "dribble";
 
@@ -127,7 +128,7 @@ const FAULTS: Readonly<Record<Fault, (raw: string) => Transmission>> = {
 };
 const FAULT_NAMES = Object.keys(FAULTS) as Fault[];
 
-/** Cuts a message inside a value, inside a length, before its last field and inside that one's tag. */
+/** Cuts a message inside a value and a length, before its last field and inside that one's tag. */
 function split(raw: string): string[] {
   const reader = new MessageReader();
   reader.feed(raw);
@@ -146,23 +147,25 @@ export interface Outcome {
   card?: Card;
   /** AE 11 first, the final answer after the delay, on the same connection. (4) */
   pending?: boolean;
-  /** Seconds from the last byte of the request to the answer, or a range to draw them from. Default: the terminal's. */
+  /** Seconds from request to answer, or a range to draw them from. Default: the terminal's. */
   delay?: number | readonly [min: number, max: number];
   /** What goes wrong with the answer. */
   fault?: Fault;
-  /** Closes the connection after the answer, as some terminals do (4), instead of keeping it open. */
+  /** Closes the connection after the answer, as some terminals do. (4) */
   hangup?: boolean;
   /** Tags of the answer to set; "" leaves one out. */
   tags?: Message;
 }
 
 /**
- * Reads an outcome from words separated by commas, at most one of each kind: how it ends (success, abandon, timeout,
- * refused, forbidden, or two digits of AF), which card, pending, delay=SECONDS or delay=FROM..TO, a fault, hangup, and any
- * number of TAG=VALUE. TAG= leaves the tag out; in a value `\,` is a comma and `\\` a backslash.
+ * Reads an outcome from words separated by commas, at most one of each kind: how it ends (success,
+ * abandon, timeout, refused, forbidden, or two digits of AF), which card, pending, delay=SECONDS or
+ * delay=FROM..TO, a fault, hangup, and any number of TAG=VALUE. TAG= leaves the tag out; in a value
+ * `\,` is a comma and `\\` a backslash.
  *
  * @param option What an error calls it.
- * @throws {OptionError} A word is none of these or the second of its kind, or a value cannot be sent.
+ * @throws {OptionError} A word is none of these or the second of its kind, or a value cannot be
+ * sent.
  * @example
  * ```ts
  * import assert from "node:assert/strict";
@@ -213,7 +216,7 @@ function parseWord(word: string): Outcome | undefined {
   return { delay: to === undefined ? Number(from) : [Number(from), Number(to)] };
 }
 
-/** Holds an outcome against what it may be, also one from a program that is not type-checked, and copies it. */
+/** Copies an outcome, if it is one: a program need not be type-checked. */
 function checkOutcome(outcome: Outcome, option: string): Outcome {
   if (typeof outcome !== "object" || outcome === null) {
     throw new OptionError(option, "an outcome or the words for it", outcome);
@@ -273,7 +276,7 @@ export function formatOutcome(outcome: Outcome): string {
 /** An outcome, or the words for it. */
 export type OutcomeOrText = Outcome | string;
 
-/** Decides how the transaction of that number ends. `gone` is aborted when the POS has closed its side meanwhile. */
+/** Decides how a transaction ends. `gone` is aborted when the POS has closed its side. */
 export type Decide = (
   request: Message,
   number: number,
@@ -289,8 +292,9 @@ function toOutcome(outcome: OutcomeOrText, option = "outcome"): Outcome {
 // ---------------------------------------------------------------- options
 
 /**
- * What a terminal does. Everything has a default. An outcome comes from `when`, else `next`, else `outcome`. An
- * identification takes neither of the first two, and is always answered at once and done.
+ * What a terminal does. Everything has a default. An outcome comes from `when`, else `next`, else
+ * `outcome`. An identification takes neither of the first two, and is always answered at once and
+ * done.
  */
 export interface TerminalOptions {
   /** Address or name to listen on. Default: every interface. */
@@ -301,51 +305,58 @@ export interface TerminalOptions {
   outcome?: OutcomeOrText | Decide;
   /** Outcomes for one transaction each, in order. */
   next?: readonly OutcomeOrText[];
-  /** Outcomes by amount: CB, leading zeros ignored, or "*" and its last digits. The whole amount wins, then more digits. */
+  /** Outcomes by amount: CB without leading zeros, else "*" and most of its last digits. */
   when?: Readonly<Record<string, OutcomeOrText>>;
-  /** Seconds from the last byte of a request to the answer, decimals allowed; none after BA 1. Default: 3. (1) */
+  /** Seconds from the last byte of a request to the answer; none after BA 1. Default: 3. (1) */
   duration?: number;
   /**
-   * Does one thing at a time, like a real one: while a transaction is under way any other request is answered at once
-   * AE 01 (3), AF 07 (our choice); on the same connection, in its turn. Default: off, so that test suites run side by side.
+   * Does one thing at a time, like a real one: while a transaction is under way any other request
+   * is answered at once AE 01 (3), AF 07 (our choice); on the same connection, in its turn.
+   * Default: off, so that test suites run side by side.
    */
   exclusive?: boolean;
-  /** Answers a request that deviates from the protocol with AE 01, AF 09. Default: off, it only warns. */
+  /** Answers AE 01, AF 09 to a request that deviates from the protocol. Default: off, it warns. */
   strict?: boolean;
   /** CG, the merchant contract number, 1 to 10 characters. Default: 424242. (1) */
   sellerContract?: string;
   /**
-   * Milliseconds without a byte after which whole fields are taken as a request. Default: 20 (our choice: far more than
-   * the pause between two segments of one write, far less than a person notices).
+   * Milliseconds without a byte after which whole fields are taken as a request. Default: 20 (our
+   * choice: far more than the pause between two segments of one write, far less than a person
+   * notices).
    */
   settle?: number;
   /**
-   * Milliseconds from its first byte that a request may take to come whole; then it is answered as malformed and the
-   * connection closed. Default: 10,000 (our choice: POS send it in one write).
+   * Milliseconds from its first byte that a request may take to come whole; then it is answered as
+   * malformed and the connection closed. Default: 10,000 (our choice: POS send it in one write).
    */
   requestTimeout?: number;
   /**
-   * Milliseconds that a connection may stay without any request before it is closed. Default: 600,000 (our choice: a POS
-   * that connects when it starts may wait for its first customer, one that has crashed should not stay for the day).
+   * Milliseconds that a connection may stay without any request before it is closed. Default:
+   * 600,000 (our choice: a POS that connects when it starts may wait for its first customer, one
+   * that has crashed should not stay for the day).
    */
   idleTimeout?: number;
-  /** Bytes that a request may have; a longer one is malformed. Default: 64 KiB (our choice: seven times all known tags at their longest). */
+  /**
+   * Bytes that a request may have; a longer one is malformed. Default: 64 KiB (our choice: seven
+   * times all known tags at their longest).
+   */
   maxRequest?: number;
   /**
-   * Bytes of answers that a POS may leave unread before its connection is dropped. Default: 1 MiB (our choice:
-   * hundreds of the longest answers with a receipt, which no POS asks for without reading one).
+   * Bytes of answers that a POS may leave unread before its connection is dropped. Default: 1 MiB
+   * (our choice: hundreds of the longest answers with a receipt, which no POS asks for without
+   * reading one).
    */
   maxUnread?: number;
   /**
-   * Connections at once; further ones are closed. Default: 10,000 (our choice: more than any chain of shops has tills on
-   * one terminal, few enough for the memory of a small machine).
+   * Connections at once; further ones are closed. Default: 10,000 (our choice: more than any chain
+   * of shops has tills on one terminal, few enough for the memory of a small machine).
    */
   maxConnections?: number;
-  /** Receives the log, by default nobody. What it throws is reported by the runtime and does not disturb the terminal. */
+  /** Receives the log. What it throws goes to the runtime as uncaught. Default: nobody. */
   log?: (level: LogLevel, text: string) => void;
   /** The least level that is given to `log`. Default: info. */
   logLevel?: LogLevel;
-  /** Receives what happens, by default nobody. What it throws is reported by the runtime, too. */
+  /** Receives what happens. What it throws goes to the runtime as uncaught. Default: nobody. */
   onEvent?: (event: TerminalEvent) => void;
 }
 
@@ -377,22 +388,25 @@ export interface Exchanged {
   readonly message: Readonly<Message>;
 }
 
-/** Milliseconds that whole fields without all mandatory tags wait for the rest (our choice: a POS that sends field by field). */
+/**
+ * Milliseconds that whole fields without all mandatory tags wait for the rest (our choice: a POS
+ * that sends field by field).
+ */
 const PATIENCE = 300;
 /** Most milliseconds that something can be waited for (our choice: a day, as above). */
 const MAX_TIMEOUT = MAX_DURATION * 1000;
-/** Most bytes or connections that a bound can be set to (our choice: far beyond what fits into memory). */
+/** Most bytes or connections that a bound can be set to (our choice: beyond any memory). */
 const MAX_BOUND = 2 ** 40;
 /**
- * Connections that the system keeps until they are accepted: with 511, the default, tills that connect at the same
- * moment wait a second for their second SYN.
+ * Connections that the system keeps until they are accepted: with 511, the default, tills that
+ * connect at the same moment wait a second for their second SYN.
  */
 const BACKLOG = 4_096;
-/** Milliseconds that a peer has to close its side after this one closed the connection (our choice). */
+/** Milliseconds that a peer has to close its side after this one did (our choice). */
 const CLOSE_TIMEOUT = 1_000;
-/** Requests of one connection that may wait for an answer before it is dropped (our choice: POS send one, tests many). */
+/** Requests of one connection that may wait for answers (our choice: POS send one, tests many). */
 const MAX_WAITING = 1_000;
-/** Transactions that are kept, and cash registers whose last one can be had again (our choice: a day of a test suite). */
+/** Transactions, and cash registers with a last one, that are kept (our choice: a day of tests). */
 const MAX_KEPT = 1_000;
 
 /** The options with their defaults, each held against what it may be. */
@@ -426,7 +440,7 @@ function settings(options: TerminalOptions) {
   };
 }
 
-/** Outcomes by amount, the one that says most first: the whole amount, then more last digits before fewer. */
+/** Outcomes by amount: the whole amounts first, then more last digits before fewer. */
 function byAmount(when: NonNullable<TerminalOptions["when"]>): [amount: string, Outcome][] {
   const outcomes = new Map<string, Outcome>();
   for (const [text, outcome] of Object.entries(when)) {
@@ -444,9 +458,9 @@ function byAmount(when: NonNullable<TerminalOptions["when"]>): [amount: string, 
 // ---------------------------------------------------------------- what a terminal answers
 
 /**
- * The fields of a request that its answer gives back, in their order, CZ first (1): the terminal's own where there is none
- * (our choice: that of the reference). Not those without a value, which a terminal leaves out (2)(6), nor AE, AF and ZT,
- * which are the terminal's to say.
+ * The fields of a request that its answer gives back, in their order, CZ first (1): the terminal's
+ * own where there is none (our choice: that of the reference). Not those without a value, which a
+ * terminal leaves out (2)(6), nor AE, AF and ZT, which are the terminal's to say.
  */
 function echo(request: Readonly<Message>): Message {
   const fields: Message = { CZ: request["CZ"] || "0300" };
@@ -493,7 +507,7 @@ function setTags(answer: Message, tags: Message = {}): void {
   }
 }
 
-/** Letters and decimals of the currencies that a receipt knows; of others it tells number and minor units. */
+/** The currencies that a receipt knows; of others it has the number and minor units. */
 const CURRENCIES: ReadonlyMap<string, [letters: string, decimals: number]> = new Map([
   ["978", ["EUR", 2]],
   ["756", ["CHF", 2]],
@@ -519,8 +533,8 @@ function amountText({ CB = "", CE = "" }: Message): string {
 }
 
 /**
- * Adds the receipt that CK asks for, if any: lines of 24 columns that have what those of real terminals have, in French
- * like them. (2)(3)
+ * Adds the receipt that CK asks for, if any: lines of 24 columns that have what those of real
+ * terminals have, in French like them. (2)(3)
  */
 function addReceipt(
   to: Message,
@@ -611,7 +625,7 @@ function exchanged(message: Message): Exchanged {
   return { raw: encodeText(message), message };
 }
 
-/** Calls a function of the user. The terminal goes on whatever it throws, which the runtime reports as uncaught. */
+/** Calls a function of the user. What it throws goes to the runtime and does no harm here. */
 function callBack(call: () => void): void {
   try {
     call();
@@ -652,7 +666,8 @@ class Device {
   /**
    * Takes a request: notes it, and decides on its answer.
    *
-   * @param late Whether its fields came after the answer to those before, as the rest of that request.
+   * @param late Whether its fields came after the answer to those before, as the rest of that
+   * request.
    * @param gone Gives a signal that is aborted when the POS has closed its side.
    */
   take(
@@ -715,8 +730,8 @@ class Device {
   }
 
   /**
-   * Takes note that an answer is due, whatever becomes of it on the wire: an approval can be had again as a duplicate,
-   * also by a POS that the answer has not reached.
+   * Takes note that an answer is due, whatever becomes of it on the wire: an approval can be had
+   * again as a duplicate, also by a POS that the answer has not reached.
    */
   conclude({ request: { message }, received }: Transaction, { answer }: Plan): void {
     const { CD = "", CA = "" } = message;
@@ -852,8 +867,8 @@ class Device {
 // ---------------------------------------------------------------- one connection
 
 /**
- * The conversation with one POS: cuts what it sends into requests, and answers them in their order, each when it is due.
- * Nothing keeps a request from being read and timed.
+ * The conversation with one POS: cuts what it sends into requests, and answers them in their order,
+ * each when it is due. Nothing keeps a request from being read and timed.
  */
 class Connection {
   readonly #socket: net.Socket;
@@ -995,14 +1010,14 @@ class Connection {
     this.#finish();
   }
 
-  /** Nothing more is read: what is there is taken as a request, and after the last answer the connection is closed. */
+  /** Takes what is there as a request, and closes the connection after the last answer. */
   #finish(): void {
     const { state } = this.#reader;
     if (state === "whole" || state === "incomplete") this.#serveRest();
     this.#lastAnswer.then(() => this.#hangUp());
   }
 
-  /** Closes this side, and the connection soon. Not at once: bytes that are not read yet would make that a reset. */
+  /** Closes this side, and the other soon: bytes not read yet would make that a reset. */
   #hangUp(): void {
     this.#socket.end();
     if (this.#ended) return;
@@ -1057,8 +1072,9 @@ export interface Terminal extends AsyncDisposable {
   /** Queues outcomes for one transaction each, after those that are queued already. */
   nextOutcome(...outcomes: OutcomeOrText[]): void;
   /**
-   * Resolves with the next transaction that is over: its answer is sent, or its connection is gone. Call it before the
-   * POS pays; what is over already is in `transactions`. It rejects when the terminal is closed before.
+   * Resolves with the next transaction that is over: its answer is sent, or its connection is gone.
+   * Call it before the POS pays; what is over already is in `transactions`. It rejects when the
+   * terminal is closed before.
    */
   waitForTransaction(): Promise<Transaction>;
   /** Stops it: no more connections, those that are there are closed without waiting for answers. */
@@ -1066,7 +1082,8 @@ export interface Terminal extends AsyncDisposable {
 }
 
 /**
- * A terminal cannot listen. The message names host and port and says why, `cause` is the error of the system.
+ * A terminal cannot listen. The message names host and port and says why, `cause` is the error of
+ * the system.
  *
  * @example
  * ```ts
@@ -1150,7 +1167,8 @@ const LISTEN_ERRORS: Readonly<Record<string, string>> = {
 
 async function listen(server: net.Server, { host, port }: Settings): Promise<net.AddressInfo> {
   try {
-    // Without a host the system's every-interface address is taken, IPv6 and IPv4 where it has both.
+    // Without a host the system's every-interface address is taken, IPv6 and IPv4 where it has
+    // both.
     server.listen(host ? { port, host, backlog: BACKLOG } : { port, backlog: BACKLOG });
     await once(server, "listening");
   } catch (cause) {
@@ -1298,8 +1316,8 @@ function readArguments(args: string[]): TerminalOptions | string {
 }
 
 /**
- * Prints on a stream that may have lost its reader, which Deno and Bun throw at once and Node emits. The streams are not
- * touched before: to set them up takes Bun a fifth of its start.
+ * Prints on a stream that may have lost its reader, which Deno and Bun throw at once and Node
+ * emits. The streams are not touched before: to set them up takes Bun a fifth of its start.
  */
 function print(stream: NodeJS.WriteStream, text: string, onLost: () => void): void {
   if (stream.listenerCount("error") === 0) stream.on("error", onLost);
@@ -1310,7 +1328,7 @@ function print(stream: NodeJS.WriteStream, text: string, onLost: () => void): vo
   }
 }
 
-/** Prints an event. Without anybody who reads them the terminal stops: nobody waits for it any more. */
+/** Prints an event. When nobody reads them any more, nobody waits for the terminal either. */
 function printEvent(event: TerminalEvent): void {
   print(process.stdout, jsonLine(event), () => process.exit(0));
 }
@@ -1337,7 +1355,8 @@ function logToStderr(level: LogLevel, text: string): void {
   const time = `${clock(now)}.${String(now.getMilliseconds()).padStart(3, "0")}`;
   const colour = process.stderr.isTTY ? COLOURS[level] : undefined;
   const line = `${time} ${level.padEnd(5)} ${text}`;
-  // Not left to styleText: to know whether the screen has colours it reads the environment, and Deno would ask for that.
+  // Not left to styleText: to know whether the screen has colours it reads the environment, and
+  // Deno would ask for that.
   const shown = colour ? styleText(colour, line, { validateStream: false }) : line;
   updateScreen(question, `${shown}\n`);
 }
@@ -1375,7 +1394,7 @@ function askPerson(base: Outcome): Decide {
   };
 }
 
-/** Shows a request as the screen of a terminal would, until a key is pressed or the POS has gone. */
+/** Shows a request as a terminal's screen would, until a key is pressed or the POS has gone. */
 function ask(request: Message, gone: AbortSignal): Promise<string> {
   const { stdin } = process;
   const amount = request["CB"] === undefined ? "" : amountText(request);
@@ -1414,7 +1433,7 @@ function ask(request: Message, gone: AbortSignal): Promise<string> {
   });
 }
 
-/** The command: exit status 0 when stopped by a signal, 1 when it cannot listen, 2 for wrong arguments. */
+/** The command: status 0 when stopped, 1 when it cannot listen, 2 for wrong arguments. */
 async function main(): Promise<void> {
   try {
     const options = readArguments(process.argv.slice(2));

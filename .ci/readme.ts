@@ -1,6 +1,7 @@
-// Holds the README against the project, in a folder that must be a copy: it writes files there. Runs every code block
-// and every flag of its tables. The first line of a file block names the file; a text block is what the last command
-// printed, digits aside; a command that starts the terminal stays until the end.
+// Holds the README against the project, in a folder that must be a copy: it writes files there.
+// Every code block and every flag of its tables is run. The first line of a file block names the
+// file; a text block is what the last command printed, digits aside; a terminal that is started
+// stays until the end.
 import assert from "node:assert/strict";
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// The limit that a runtime sets: a server that answers any bytes with a fixed answer and does nothing else.
+// The limit that a runtime sets: a server that answers any bytes with the same, and nothing else.
+//
 // usage: deno run --allow-net bench/echo.ts PORT, bun bench/echo.ts PORT, node bench/echo.ts PORT
 import net from "node:net";
 import process from "node:process";

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Sends mutated requests to a terminal in each runtime that is on the PATH: every answer must decode, a good request must be
-// answered after each hundred, and the terminal's memory must stay within 50 MB of where it was after the first thousand.
-// Needs Linux (for /proc). usage: deno task fuzz [SEED]
+// Sends mutated requests to a terminal in each runtime on the PATH: every answer must decode, a good
+// request must be approved after each hundred, and memory must stay within 50 MB of where it was
+// after the first thousand. Needs Linux (for /proc).
+//
+// usage: deno task fuzz [SEED]
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
@@ -123,8 +125,8 @@ async function fuzz(name: string, command: string[]): Promise<void> {
   if (grown > 50) throw new Error(`seed ${seed}: memory grew by ${grown.toFixed(1)} MB`);
 }
 
-// V8 lets its young generation grow by some 50 MB whatever runs in it, the bare server of echo.ts too. It is held small
-// here, so that what is measured is what the terminal keeps.
+// V8 lets its young generation grow by some 50 MB whatever runs in it, the bare server of echo.ts
+// too. It is held small here, so that what is measured is what the terminal keeps.
 const YOUNG = "--max-semi-space-size=1";
 await fuzz("Deno", [process.execPath, "run", `--v8-flags=${YOUNG}`, "--no-prompt", "--allow-net"]);
 await fuzz("Bun", ["bun"]);

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Loads a terminal, or a bridge that speaks like one, on this machine. It prints one JSON line, and ends with status 1
-// if a payment was not answered.
-//   load.ts rate PORT [--total 20000] [--concurrency 50] [--keep]  payments per second, each on a connection of its
-//                                                                  own, or on one that is kept
-//   load.ts burst PORT [--total 1000]                              so many payments at the same moment
+// Loads a terminal, or a bridge that speaks like one, on this machine. It prints one JSON line, and
+// ends with status 1 if a payment was not answered.
+//
+// usage:
+//   load.ts rate PORT [--total 20000] [--concurrency 50] [--keep]
+//     payments per second, each on a connection of its own, or on some that are kept
+//   load.ts burst PORT [--total 1000]
+//     so many payments at the same moment
 import { once } from "node:events";
 import net from "node:net";
 import process from "node:process";

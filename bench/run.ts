@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Measures the terminal beside a bare server in Deno and in Bun, and prints the table of bench/README.md.
-// Needs Linux (for /proc) and bun on the PATH, which also runs the load generator. usage: deno task bench
+// Measures the terminal beside a bare server in Deno and in Bun, and prints the table of
+// bench/README.md. Needs Linux (for /proc), and Bun, which also runs the load generator.
+//
+// usage: deno task bench
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { closeSync, openSync, readFileSync } from "node:fs";
