@@ -559,7 +559,7 @@ function addReceipt(
     `LE ${date} A ${clock(time)}`,
     "COMMERCE SIMULE",
     answer["CG"] && `CONTRAT ${answer["CG"]}`,
-    `TERMINAL 00000001`,
+    "TERMINAL 00000001",
     answer["AA"],
     answer["AC"] && `AUTORISATION ${answer["AC"]}`,
     `MONTANT${amountText(answer).padStart(17)}`,
