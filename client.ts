@@ -243,7 +243,8 @@ async function receive(
   });
   socket.on("end", () => {
     if (reader.state === "whole") take(reader.take());
-    finish("the terminal closed the connection without an answer");
+    const nothing = reader.state === "empty" && !interim;
+    finish(`the terminal closed the connection${nothing ? " without an answer" : ""}`);
   });
   socket.on("error", (error: NodeJS.ErrnoException) => {
     const why = error.code ? `the connection was lost (${error.code})` : error.message;
@@ -544,6 +545,13 @@ function readArguments(args: string[]): Command | string {
   });
   if (values.help) return HELP;
   if (values.version) return `${VERSION}\n`;
+  if (/^[^:]*:\d+$|\//.test(values.destination)) {
+    throw new OptionError(
+      "destination",
+      "a host alone (--port is for the port)",
+      values.destination,
+    );
+  }
   const level = oneOf("log-level", LOG_LEVELS, values["log-level"]);
   const payment: PaymentOptions = {
     host: values.destination,
@@ -694,4 +702,4 @@ async function main(): Promise<void> {
   }
 }
 
-if (import.meta.main) await main();
+if (import.meta.main) main();

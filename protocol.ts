@@ -732,7 +732,7 @@ export function decodeReceipts(zt: string): Receipt[] {
 export function toMinorUnits(amount: string, decimals: number): string {
   const wrong = (expected: string) => new OptionError("amount", expected, amount);
   const [, sign = "", whole = "", fraction = ""] = /^(-?)(\d+)(?:\.(\d+))?$/.exec(amount) ?? [];
-  if (whole === "") throw wrong("a decimal number such as 112.45");
+  if (whole === "") throw wrong("a decimal number with a dot, such as 112.45");
   if (fraction.length > decimals) {
     throw wrong(decimals === 0 ? "no decimals" : `at most ${decimals} decimals`);
   }
@@ -761,6 +761,34 @@ export function toDecimal(units: string, decimals: number): string {
   const padded = digits.padStart(decimals + 1, "0");
   const whole = padded.slice(0, padded.length - decimals);
   return sign + whole + (decimals > 0 ? "." + padded.slice(-decimals) : "");
+}
+
+/** Letters and decimals of the currencies that texts for people name; ISO 4217 has more. */
+const CURRENCIES: ReadonlyMap<string, [letters: string, decimals: number]> = new Map([
+  ["978", ["EUR", 2]],
+  ["756", ["CHF", 2]],
+  ["826", ["GBP", 2]],
+  ["840", ["USD", 2]],
+  ["124", ["CAD", 2]],
+  ["392", ["JPY", 0]],
+  ["953", ["XPF", 0]],
+]);
+
+/**
+ * The amount of a message for people, if it is one in a currency that is common in France.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { moneyText } from "./protocol.ts";
+ *
+ * assert.equal(moneyText({ CB: "11245", CE: "978" }), "112.45 EUR");
+ * ```
+ */
+export function moneyText({ CB = "", CE = "" }: Readonly<Message>): string | undefined {
+  const [letters, decimals] = CURRENCIES.get(CE) ?? [];
+  if (letters === undefined || decimals === undefined || !/^\d+$/.test(CB)) return undefined;
+  return `${toDecimal(CB, decimals)} ${letters}`;
 }
 
 // ---------------------------------------------------------------- answers
@@ -934,7 +962,8 @@ export function describe(message: Message): string {
   return Object.entries(message).map(([tag, value]) => {
     const label = TAGS.get(tag)?.label ?? "unknown tag";
     const term = meaning(tag, value);
-    const means = term ? `: ${inWords(term)}` : "";
+    const text = tag === "CB" ? moneyText(message) : term && inWords(term);
+    const means = text ? `: ${text}` : "";
     return `  ${tag} ${printable(value).padEnd(24)} ${label}${means}`;
   }).join("\n");
 }

@@ -38,13 +38,13 @@ import {
   type Message,
   MessageReader,
   missingTags,
+  moneyText,
   oneOf,
   OptionError,
   parseNumber,
   printable,
   printableLines,
   type Received,
-  toDecimal,
   VERSION,
   wantedReceipt,
 } from "./protocol.ts";
@@ -192,7 +192,9 @@ export function parseOutcome(text: string, option = "outcome"): Outcome {
     const again = tag === undefined
       ? Object.keys(part).some((kind) => kind in outcome)
       : outcome.tags && tag in outcome.tags;
-    if (again) throw new OptionError(option, "at most one word of each kind", text);
+    if (again) {
+      throw new OptionError(option, "at most one word of each kind, and \\, in values", text);
+    }
     Object.assign(outcome, part);
   }
   return checkOutcome(outcome, option);
@@ -418,7 +420,7 @@ function settings(options: TerminalOptions) {
     throw new OptionError("sellerContract", "1 to 10 characters of Latin-1", contract);
   }
   const outcome = options.outcome ?? "success";
-  return {
+  const checked = {
     host: options.host ?? "",
     port: inRange("port", options.port ?? 8888, 0, 65535, "a whole number"),
     outcome: typeof outcome === "function" ? outcome : toOutcome(outcome),
@@ -438,6 +440,10 @@ function settings(options: TerminalOptions) {
     logLevel: oneOf("logLevel", LOG_LEVELS, options.logLevel ?? "info"),
     onEvent: options.onEvent,
   };
+  const [unknown] = Object.keys(options).filter((name) => !(name in checked));
+  if (unknown === undefined) return checked;
+  const names = Object.keys(checked);
+  throw new OptionError("options", `names from ${names.join(", ")}`, unknown, names);
 }
 
 /** Outcomes by amount: the whole amounts first, then more last digits before fewer. */
@@ -446,7 +452,7 @@ function byAmount(when: NonNullable<TerminalOptions["when"]>): [amount: string, 
   for (const [text, outcome] of Object.entries(when)) {
     const amount = text.replace(/^0+(?=\d)/, "");
     if (!/^\*?\d+$/.test(amount)) {
-      throw new OptionError("when", "an amount as in CB, or * and digits", text);
+      throw new OptionError("when", "minor units such as 1234, or * and last digits", text);
     }
     if (outcomes.has(amount)) throw new OptionError("when", "each amount once", text);
     outcomes.set(amount, toOutcome(outcome, "when"));
@@ -507,17 +513,6 @@ function setTags(answer: Message, tags: Message = {}): void {
   }
 }
 
-/** The currencies that a receipt knows; of others it has the number and minor units. */
-const CURRENCIES: ReadonlyMap<string, [letters: string, decimals: number]> = new Map([
-  ["978", ["EUR", 2]],
-  ["756", ["CHF", 2]],
-  ["826", ["GBP", 2]],
-  ["840", ["USD", 2]],
-  ["124", ["CAD", 2]],
-  ["392", ["JPY", 0]],
-  ["953", ["XPF", 0]],
-]);
-
 function two(number: number): string {
   return String(number).padStart(2, "0");
 }
@@ -527,9 +522,9 @@ function clock(time: Date): string {
 }
 
 /** The amount of a message as a person in France reads it. */
-function amountText({ CB = "", CE = "" }: Message): string {
-  const [letters, decimals] = CURRENCIES.get(CE) ?? [CE, 0];
-  return `${/^\d+$/.test(CB) ? toDecimal(CB, decimals).replace(".", ",") : CB} ${letters}`;
+function amountText(message: Readonly<Message>): string {
+  const { CB = "", CE = "" } = message;
+  return moneyText(message)?.replace(".", ",") ?? `${CB} ${CE}`;
 }
 
 /**
@@ -605,7 +600,9 @@ export interface Transaction {
 }
 
 /** A transaction as long as something becomes of it. */
-type Current = { -readonly [Property in keyof Transaction]: Transaction[Property] };
+type Current = { -readonly [Property in keyof Transaction]: Transaction[Property] } & {
+  warnings: string[];
+};
 
 /** What is to be answered, and how. */
 interface Plan {
@@ -790,7 +787,9 @@ class Device {
       return this.#execute(transaction, transaction.outcome);
     } catch (error) {
       const why = error instanceof Error ? String(error.message) : "what was thrown is no Error";
-      this.log("error", () => `#${connection} no outcome could be decided on: ${printable(why)}`);
+      const warning = `no outcome could be decided on: ${printable(why)}`;
+      transaction.warnings.push(warning);
+      this.log("error", () => `#${connection} ${warning}`);
       return notServed(message, "07"); // not completed (our choice)
     }
   }
@@ -876,7 +875,7 @@ class Connection {
   readonly #device: Device;
   readonly #address: string; // which a closed socket does not know any more
   readonly #reader: MessageReader;
-  readonly #open = new Set<Transaction>(); // not over yet
+  readonly #open = new Set<Current>(); // not over yet
   #gone: AbortController | undefined; // for functions that decide; most outcomes need none
   #idle: Timer; // no request has come by then
   #settled: Timer; // the request is whole if nothing comes until then
@@ -950,7 +949,7 @@ class Connection {
 
   /** Answers a request when its answer is due and the earlier ones are out. */
   async #answer(
-    transaction: Transaction,
+    transaction: Current,
     planned: Plan | Promise<Plan>,
     arrived: number,
     earlier: Promise<void>,
@@ -1184,10 +1183,18 @@ function everywhere(address: string): string {
   return address === "::" || address === "0.0.0.0" ? "every interface," : address;
 }
 
-function mode({ outcome, duration }: Settings): string {
-  if (typeof outcome === "function") return "each outcome decided on when it is asked for";
-  const words = formatOutcome(outcome);
-  return `${outcome.failure ? "failure" : "success"} mode (${words}), answers after ${duration} s`;
+function mode({ outcome, duration, when, next, strict, exclusive }: Settings): string {
+  const parts = typeof outcome === "function" ? ["each outcome decided on when it is asked for"] : [
+    `${outcome.failure ? "failure" : "success"} mode (${formatOutcome(outcome)})`,
+    outcome.delay === undefined && `answers after ${duration} s`,
+  ];
+  parts.push(
+    when.length > 0 && `outcomes for ${when.length} amounts`,
+    next.length > 0 && `the next ${next.length} outcomes given`,
+    strict && "strict",
+    exclusive && "exclusive",
+  );
+  return parts.filter((part) => part).join(", ");
 }
 
 // ---------------------------------------------------------------- the command
@@ -1455,4 +1462,4 @@ async function main(): Promise<void> {
   }
 }
 
-if (import.meta.main) await main();
+if (import.meta.main) main();
