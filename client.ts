@@ -33,10 +33,10 @@ import {
   describe,
   encodeText,
   type Failure,
-  type Field,
   inRange,
   interpret,
   inWords,
+  isComplete,
   jsonLine,
   LOG_LEVELS,
   meaning,
@@ -117,15 +117,21 @@ export interface ExchangeOptions {
   timeout?: number;
   /**
    * Milliseconds without a byte after which whole fields are taken as the answer, and ten times
-   * that when they do not make one that fits: terminals split one over several segments, also
-   * between two fields. (5) Default: 100 (our choice).
+   * that while it lacks something: terminals split one over several segments, also between two
+   * fields. (5) Default: 100 (our choice).
    */
   settle?: number;
   /** Gives up: an {@linkcode ExchangeError} whose cause is the signal's reason. */
   signal?: AbortSignal;
-  /** Receives what is sent and received, at the moment it is, by default nobody. */
-  log?: (direction: "sent" | "received", raw: string, message: Message) => void;
+  /**
+   * Receives what is sent and received, at the moment it is, by default nobody. What it throws goes
+   * to the runtime as uncaught.
+   */
+  log?: Log;
 }
+
+/** A function that takes note of a message. */
+export type Log = (direction: "sent" | "received", raw: string, message: Message) => void;
 
 /** Most seconds to wait for a connection (our choice: in a shop it takes milliseconds). */
 const CONNECT_TIMEOUT = 10;
@@ -156,10 +162,19 @@ const MAX_TIMEOUT = 86_400;
  * ```
  */
 export async function exchange(request: Message, options: ExchangeOptions = {}): Promise<Message> {
-  const { host = "127.0.0.1", signal, log = () => {} } = options;
+  const { host = "127.0.0.1", signal } = options;
   const port = inRange("port", options.port ?? 8888, 1, 65535, "a whole number");
   const timeout = inRange("timeout", options.timeout ?? 180, 0.001, MAX_TIMEOUT);
   const settle = inRange("settle", options.settle ?? 100, 0, MAX_TIMEOUT * 1000);
+  const log: Log = (...told) => {
+    try {
+      options.log?.(...told);
+    } catch (error) { // is reported by the runtime, and decides nothing about a payment
+      queueMicrotask(() => {
+        throw error;
+      });
+    }
+  };
   const raw = encodeText(request);
   if (raw === "") throw new ProtocolError("expected a request, got no tag");
 
@@ -209,7 +224,7 @@ async function receive(
   socket: net.Socket,
   request: Message,
   settle: number,
-  log: NonNullable<ExchangeOptions["log"]>,
+  log: Log,
 ): Promise<Message> {
   const { promise, resolve, reject } = Promise.withResolvers<Message>();
   const reader = new MessageReader();
@@ -221,13 +236,12 @@ async function receive(
     const problem = error?.message ?? (repeated && `tag ${repeated.tag} is there twice`);
     if (problem) reject(new ExchangeError("invalid", problem, request, message, error));
     else if (message["AE"] === "11" && request["BA"] !== "1") interim = message;
+    else if (interim && message["AE"] === undefined) return; // the rest of it
     else resolve(message);
   };
-  const mayBeWhole = (): boolean =>
-    reader.state === "whole" && reader.fields.some(({ tag }) => tag === "AE");
   /** No more is to come: what is there is the answer, or there is none. */
   const finish = (why: string, cause?: unknown): void => {
-    if (mayBeWhole()) take(reader.take());
+    if (reader.state === "whole" && isComplete(request, reader.fields)) take(reader.take());
     const partly = reader.state === "empty" ? undefined : reader.take();
     if (partly) log("received", partly.raw, partly.message);
     const after = partly ? `a part of an answer, "${printable(partly.raw)}"` : interim && "AE 11";
@@ -237,8 +251,8 @@ async function receive(
   socket.on("data", (chunk: Uint8Array) => {
     clearTimeout(settled);
     for (const received of reader.feed(chunk)) take(received);
-    if (!mayBeWhole()) return;
-    const pause = fits(request, reader.fields) ? settle : settle * 10;
+    if (reader.state !== "whole" || !reader.fields.some(({ tag }) => tag === "AE")) return;
+    const pause = isComplete(request, reader.fields) ? settle : settle * 10;
     settled = setTimeout(() => take(reader.take()), pause);
   });
   socket.on("end", () => {
@@ -255,13 +269,6 @@ async function receive(
   } finally {
     clearTimeout(settled);
   }
-}
-
-/** Whether fields make an answer that fits, so that the rest of it is hardly yet to come. */
-function fits(request: Message, fields: readonly Field[]): boolean {
-  const answer: Message = Object.fromEntries(fields.map(({ tag, value }) => [tag, value]));
-  if (answer["AE"] === "01") return answer["AF"] !== undefined;
-  return interpret(request, answer).status !== "invalid";
 }
 
 // ---------------------------------------------------------------- a payment
@@ -284,7 +291,9 @@ export interface PaymentOptions extends ExchangeOptions {
   amount?: string;
   /** ISO 4217 letters in any case, or number and decimals such as "933:2". Default: EUR. */
   currency?: string;
-  /** Debit, credit, cancel, duplicate, identify, or a value of CD. Default: by the amount's sign. */
+  /**
+   * Debit, credit, cancel, duplicate, identify, or a value of CD. Default: by the amount's sign.
+   */
   action?: string;
   /** Pays by cheque. */
   check?: boolean;

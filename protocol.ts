@@ -849,13 +849,39 @@ function readFailure(value: string): Failure {
 const NO_REASON: Term = { label: "no reason given", french: "motif non précisé" };
 const UNDOCUMENTED_REASON: Term = { label: "undocumented reason", french: "motif non documenté" };
 
+/** The tags of a request that an approval has too. */
+const ANSWERED_TAGS = ["CA", "CB", "CD", "CE"] as const;
+
+/**
+ * Whether fields have all that an answer needs, so that more of it is hardly yet to come: AE 01 a
+ * failure, other statuses the tags of the request that are checked (our choice).
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { isComplete, MessageReader } from "./protocol.ts";
+ *
+ * const reader = new MessageReader();
+ * reader.feed("CZ0040300AE00210");
+ * assert.equal(isComplete({ CA: "01", CD: "I" }, reader.fields), false);
+ * ```
+ */
+export function isComplete(request: Message, fields: readonly Field[]): boolean {
+  const value = (wanted: string): string | undefined =>
+    fields.find(({ tag }) => tag === wanted)?.value;
+  const needed: readonly string[] = value("AE") === "01" ? ["AE", "AF"] : ["AE", ...ANSWERED_TAGS];
+  return needed.every((tag) =>
+    value(tag) !== undefined || (tag.startsWith("C") && request[tag] === undefined)
+  );
+}
+
 /**
  * Why an approval does not fit the request, if so. CA, CB, CD and CE must be those of the request,
  * as far as it has them (our choice); CZ and CJ are the terminal's own. Leading zeros of CB do not
  * count, and after BF 1 it may be lower. (5)
  */
 function misfit(request: Message, answer: Message): string | undefined {
-  for (const tag of ["CA", "CB", "CD", "CE"]) {
+  for (const tag of ANSWERED_TAGS) {
     const asked = request[tag];
     const got = answer[tag];
     if (asked === undefined || asked === got) continue;

@@ -1262,6 +1262,19 @@ test("what onEvent or log throws is reported, and the terminal goes on", async (
   assert.deepEqual([status, stdout], [0, "CZ00 7\n"]); // listening, request, answer with their lines, closed
 });
 
+test("what the log of pay() throws is reported, and the payment told all the same", async () => {
+  const { status, stdout } = await program(`
+    const { pay } = await import("${new URL("client.ts", import.meta.url).href}");
+    let reported = 0;
+    process.on("uncaughtException", () => reported++);
+    const log = () => { throw new Error("my mistake"); };
+    const terminal = await startTerminal({ port: 0, host: "127.0.0.1", duration: 0 });
+    const result = await pay({ port: terminal.port, amount: "1", log });
+    await terminal.close();
+    console.log(result.status, reported);`);
+  assert.deepEqual([status, stdout], [0, "approved 2\n"]);
+});
+
 test("exclusive: while a transaction is under way, others are answered AF 07 at once", async () => {
   await using terminal = await terminalWith({
     exclusive: true,
@@ -1511,6 +1524,20 @@ test("fields that keep coming without making a request are given up, and the con
   }
   assert.equal(await peer.closed, "ended");
   assert.equal(peer.text, "CZ0040300CF0011CG0011CH0011AE00201AF00209");
+});
+
+test("after a request that took too long nothing more is read", async () => {
+  await using terminal = await terminalWith({
+    requestTimeout: 50,
+    next: ["success,delay=0.3", "refused"],
+  });
+  await using peer = await Peer.connect(terminal.port);
+  peer.send(`${DEBIT}\rCZ0`);
+  while (terminal.transactions.length < 2) await sleep(5);
+  peer.send(`${DEBIT}\n`);
+  assert.equal(await peer.closed, "ended");
+  assert.equal(terminal.transactions.length, 2);
+  assert.equal((await ask(terminal.port, DEBIT)).AF, "04");
 });
 
 test("a POS that sends request after request without waiting is dropped", async () => {
@@ -1826,6 +1853,21 @@ test("pay() waits longer for the rest of an answer that does not fit yet", async
     const { status, answer } = await payAt(terminal.port, { settle: 5 }); // less than between pieces
     assert.deepEqual([status, text(answer)], [expected, first + rest]);
   }
+});
+
+test("pay() is not misled by an AE 11 that comes in parts", async () => {
+  await using terminal = await answering(
+    "CZ0040300AE00211",
+    "CA00201CE003978CD0010CB00511245",
+    APPROVAL,
+  );
+  assert.equal((await payAt(terminal.port, { settle: 5 })).status, "approved");
+});
+
+test("pay() gives up on an answer that does not fit yet when the time is up", async () => {
+  await using terminal = await answering("CZ0040300AE00210");
+  const paid = payAt(terminal.port, { timeout: 0.3 });
+  await assert.rejects(paid, failed("unanswered", /after a part of an answer, "CZ0040300AE00210"/));
 });
 
 test("pay() takes a whole answer though the connection breaks or the time is up after it", async () => {

@@ -244,7 +244,7 @@ function checkOutcome(outcome: Outcome, option: string): Outcome {
   }
   const [min, max] = Array.isArray(delay) ? delay : [delay, delay];
   inRange(option, max, inRange(option, min, 0, MAX_DURATION), MAX_DURATION);
-  encodeText(Object.fromEntries(Object.entries(tags).filter(([, value]) => value !== "")));
+  encodeText(Object.fromEntries(Object.entries(tags).map(([tag, value]) => [tag, value || "-"])));
   return outcome.tags ? { ...outcome, tags: { ...tags } } : { ...outcome };
 }
 
@@ -404,8 +404,11 @@ const MAX_BOUND = 2 ** 40;
  * connect at the same moment wait a second for their second SYN.
  */
 const BACKLOG = 4_096;
-/** Milliseconds that a peer has to close its side after this one did (our choice). */
-const CLOSE_TIMEOUT = 1_000;
+/**
+ * Milliseconds that a peer has to read its answers and close its side after this one did (our
+ * choice).
+ */
+const CLOSE_TIMEOUT = 5_000;
 /** Requests of one connection that may wait for answers (our choice: POS send one, tests many). */
 const MAX_WAITING = 1_000;
 /** Transactions, and cash registers with a last one, that are kept (our choice: a day of tests). */
@@ -927,7 +930,8 @@ class Connection {
     if (!this.#socket.writable) return; // closed on this side: nothing is served any more
     for (const timer of [this.#idle, this.#settled, this.#overdue]) clearTimeout(timer);
     this.#overdue = undefined;
-    const late = this.#answered && received.fields[0]?.tag !== "CZ";
+    const [first] = received.fields;
+    const late = this.#answered && first !== undefined && first.tag !== "CZ";
     const { transaction, plan } = this.#device.take(
       received,
       this.#number,
@@ -1009,17 +1013,19 @@ class Connection {
     this.#finish();
   }
 
-  /** Takes what is there as a request, and closes the connection after the last answer. */
+  /** Takes what is there as the last request, and closes the connection after its answer. */
   #finish(): void {
     const { state } = this.#reader;
     if (state === "whole" || state === "incomplete") this.#serveRest();
+    this.#socket.removeAllListeners("data").resume();
     this.#lastAnswer.then(() => this.#hangUp());
   }
 
   /** Closes this side, and the other soon: bytes not read yet would make that a reset. */
   #hangUp(): void {
     this.#socket.end();
-    if (this.#ended) return;
+    if (this.#ended && this.#socket.writableLength === 0) return;
+    clearTimeout(this.#due);
     this.#due = setTimeout(() => this.#socket.destroy(), CLOSE_TIMEOUT);
   }
 
@@ -1324,14 +1330,15 @@ function readArguments(args: string[]): TerminalOptions | string {
 
 /**
  * Prints on a stream that may have lost its reader, which Deno and Bun throw at once and Node
- * emits. The streams are not touched before: to set them up takes Bun a fifth of its start.
+ * emits. Deno throws, too, when a pipe is full. The streams are not touched before: to set them up
+ * takes Bun a fifth of its start.
  */
 function print(stream: NodeJS.WriteStream, text: string, onLost: () => void): void {
   if (stream.listenerCount("error") === 0) stream.on("error", onLost);
   try {
     stream.write(text);
-  } catch {
-    onLost();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EAGAIN") onLost();
   }
 }
 
@@ -1341,12 +1348,12 @@ function printEvent(event: TerminalEvent): void {
 }
 
 function readWhen(texts: string[]): Record<string, string> {
-  const when: Record<string, string> = {};
+  const when: Record<string, string> = Object.create(null);
   for (const text of texts) {
     const at = text.indexOf("=");
     if (at < 0) throw new OptionError("when", "AMOUNT=OUTCOME", text);
     const amount = text.slice(0, at);
-    if (Object.hasOwn(when, amount)) throw new OptionError("when", "each amount once", text);
+    if (amount in when) throw new OptionError("when", "each amount once", text);
     when[amount] = text.slice(at + 1);
   }
   return when;
@@ -1370,8 +1377,10 @@ function logToStderr(level: LogLevel, text: string): void {
 
 /** Prints a line of the log, if there is one, and below it what a person is asked. */
 function updateScreen(text: string, line = ""): void {
-  const lines = question.split("\n").length - 1;
-  const erase = lines > 0 ? `\x1b[${lines}A\x1b[J` : "";
+  const { columns = 80 } = process.stderr;
+  const rows = question.split("\n").slice(0, -1).map((row) => Math.ceil(row.length / columns));
+  const height = rows.reduce((sum, row) => sum + row, 0);
+  const erase = height > 0 ? `\x1b[${height}A\x1b[J` : "";
   question = text;
   print(process.stderr, erase + line + text, () => {}); // without a reader of the log it goes on
 }
@@ -1389,7 +1398,9 @@ const KEYS: ReadonlyMap<string, [key: string, words: string]> = new Map([
 /** Has a person at this screen decide on each transaction, one after the other. */
 function askPerson(base: Outcome): Decide {
   const { stdin } = process;
-  if (!stdin.isTTY) throw new OptionError("interactive", "a terminal screen to ask on", undefined);
+  if (!stdin.isTTY || !process.stderr.isTTY) {
+    throw new OptionError("interactive", "a terminal screen to ask on", undefined);
+  }
   stdin.setRawMode(true);
   stdin.setEncoding("utf8");
   stdin.on("data", (keys: string) => keys.includes("\x03") && process.emit("SIGINT")); // Ctrl-C, in raw mode
@@ -1457,7 +1468,7 @@ async function main(): Promise<void> {
     const unable = error instanceof ListenError ? error.message : undefined;
     const message = unable ?? argumentError(error, Object.keys(OPTIONS));
     if (message === undefined) throw error;
-    process.stderr.write(`server.ts: ${message}\n`);
+    print(process.stderr, `server.ts: ${message}\n`, () => {});
     process.exit(unable ? 1 : 2); // not left to itself: with --interactive stdin is being listened to
   }
 }
