@@ -248,7 +248,7 @@ async function receive(
     const message = why + (after ? ` after ${after}` : "");
     reject(new ExchangeError("unanswered", message, request, partly?.message ?? interim, cause));
   };
-  socket.on("data", (chunk: Uint8Array) => {
+  socket.setEncoding("latin1").on("data", (chunk: string) => {
     clearTimeout(settled);
     for (const received of reader.feed(chunk)) take(received);
     if (reader.state !== "whole" || !reader.fields.some(({ tag }) => tag === "AE")) return;

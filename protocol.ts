@@ -529,20 +529,19 @@ export class MessageReader {
 
   /** What is wrong with a tag and length, as far as they came. */
   #wrongHead(head: string): ProtocolError | undefined {
-    const good = head.match(/^(?:[A-Z]{2}\d{0,3}|[A-Z]?)/)?.[0].length ?? 0;
-    const at = this.#raw.length + good;
-    if (good < head.length) {
-      const expected = good < 2
-        ? "a tag of two letters A-Z"
-        : `the length of ${head.slice(0, 2)} in three digits`;
-      return new ProtocolError(`expected ${expected}, got "${printable(head.charAt(good))}"`, at);
+    const most = this.#most;
+    if (/^(?:[A-Z]{2}\d{0,3}|[A-Z])$/.test(head)) {
+      const end = this.#raw.length + HEAD + Number(head.slice(2));
+      if (head.length < HEAD || end <= most) return undefined;
+      const expected = `expected the end of the message, which has at most ${most} bytes`;
+      return new ProtocolError(expected, this.#raw.length + HEAD);
     }
-    const length = this.#raw.length + HEAD + Number(head.slice(2));
-    if (head.length < HEAD || length <= this.#most) return undefined;
-    return new ProtocolError(
-      `expected the end of the message, which has at most ${this.#most} bytes`,
-      at,
-    );
+    const good = head.match(/^(?:[A-Z]{2}\d*|[A-Z]?)/)?.[0].length ?? 0;
+    const expected = good < 2
+      ? "a tag of two letters A-Z"
+      : `the length of ${head.slice(0, 2)} in three digits`;
+    const got = printable(head.charAt(good));
+    return new ProtocolError(`expected ${expected}, got "${got}"`, this.#raw.length + good);
   }
 
   #fail(error: ProtocolError): Received {

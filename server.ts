@@ -897,7 +897,7 @@ class Connection {
     this.#reader = new MessageReader(device.settings.maxRequest);
     this.#idle = setTimeout(() => this.#drop("no request has come"), device.settings.idleTimeout);
     this.#log("debug", () => `connected from ${this.#address} port ${socket.remotePort}`);
-    socket.on("data", (chunk: Uint8Array) => this.#read(chunk));
+    socket.setEncoding("latin1").on("data", (chunk: string) => this.#read(chunk));
     socket.on("end", () => this.#end());
     socket.on("error", () => {}); // which "close" follows
     socket.on("close", () => this.#close());
@@ -907,7 +907,7 @@ class Connection {
     this.#device.log(level, () => `#${this.#number} ${text()}`);
   }
 
-  #read(chunk: Uint8Array): void {
+  #read(chunk: string): void {
     this.#arrived = performance.now();
     for (const received of this.#reader.feed(chunk)) this.#serve(received);
     clearTimeout(this.#settled);
