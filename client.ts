@@ -29,6 +29,7 @@ import { parseArgs, styleText } from "node:util";
 import {
   ACTIONS,
   argumentError,
+  callBack,
   decodeReceipts,
   describe,
   encodeText,
@@ -166,15 +167,7 @@ export async function exchange(request: Message, options: ExchangeOptions = {}):
   const port = inRange("port", options.port ?? 8888, 1, 65535, "a whole number");
   const timeout = inRange("timeout", options.timeout ?? 180, 0.001, MAX_TIMEOUT);
   const settle = inRange("settle", options.settle ?? 100, 0, MAX_TIMEOUT * 1000);
-  const log: Log = (...told) => {
-    try {
-      options.log?.(...told);
-    } catch (error) { // is reported by the runtime, and decides nothing about a payment
-      queueMicrotask(() => {
-        throw error;
-      });
-    }
-  };
+  const log: Log = (...told) => callBack(() => options.log?.(...told));
   const raw = encodeText(request);
   if (raw === "") throw new ProtocolError("expected a request, got no tag");
 

@@ -1008,7 +1008,7 @@ export function inWords({ label, french }: Term): string {
   return label === french ? label : `${label} (${french})`;
 }
 
-// ---------------------------------------------------------------- options
+// ---------------------------------------------------------------- what both sides need
 
 /**
  * An option of a command or a function that is not as it must be. The message names it, what was
@@ -1179,6 +1179,30 @@ export function argumentError(error: unknown, options: readonly string[]): strin
   const [, unknown] = /^Unknown option '--([^']*)'/.exec(message) ?? [];
   const meant = unknown === undefined ? undefined : nearest(unknown, options);
   return `${message.split("\n", 1)[0]}${meant ? `; did you mean --${meant}?` : ""} ${help}`;
+}
+
+/**
+ * Calls a function of the user. What it throws goes to the runtime as uncaught, and does no harm to
+ * the payment that it is told of.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { callBack } from "./protocol.ts";
+ *
+ * let calls = 0;
+ * callBack(() => calls++);
+ * assert.equal(calls, 1);
+ * ```
+ */
+export function callBack(call: () => unknown): void {
+  try {
+    call();
+  } catch (error) {
+    queueMicrotask(() => {
+      throw error;
+    });
+  }
 }
 
 /**

@@ -25,6 +25,7 @@ import { parseArgs, styleText } from "node:util";
 import {
   ACTIONS,
   argumentError,
+  callBack,
   decodeReceipts,
   describe,
   deviations,
@@ -623,17 +624,6 @@ function notServed(request: Readonly<Message>, AF: string): Plan {
 
 function exchanged(message: Message): Exchanged {
   return { raw: encodeText(message), message };
-}
-
-/** Calls a function of the user. What it throws goes to the runtime and does no harm here. */
-function callBack(call: () => void): void {
-  try {
-    call();
-  } catch (error) {
-    queueMicrotask(() => {
-      throw error;
-    });
-  }
 }
 
 /** Decides on answers, remembers what happened and tells of it. */
