@@ -167,7 +167,7 @@ export async function exchange(request: Message, options: ExchangeOptions = {}):
   const port = inRange("port", options.port ?? 8888, 1, 65535, "a whole number");
   const timeout = inRange("timeout", options.timeout ?? 180, 0.001, MAX_TIMEOUT);
   const settle = inRange("settle", options.settle ?? 100, 0, MAX_TIMEOUT * 1000);
-  const log: Log = (...told) => callBack(() => options.log?.(...told));
+  const log: Log = (...args) => callBack(() => options.log?.(...args));
   const raw = encodeText(request);
   if (raw === "") throw new ProtocolError("expected a request, got no tag");
 
@@ -595,7 +595,7 @@ function readTag(text: string): [tag: string, value: string] {
 }
 
 /** What a tag of a message means, if that is known. */
-function told(tag: string, message: Message): string | undefined {
+function termText(tag: string, message: Message): string | undefined {
   const term = meaning(tag, message[tag]);
   return term && inWords(term);
 }
@@ -605,7 +605,7 @@ function summary(
   { status, request, answer, failure, amount, asked, currency }: PaymentResult,
 ): string {
   const code = request["CD"];
-  const action = code === "0" ? "" : ` ${told("CD", request) ?? `action ${code ?? "unknown"}`}`;
+  const action = code === "0" ? "" : ` ${termText("CD", request) ?? `action ${code ?? "unknown"}`}`;
   const money = amount === undefined ? "" : ` ${amount} ${currency}`;
   const what = `${status.toUpperCase()}${action}${money}`;
   if (failure) {
@@ -617,7 +617,7 @@ function summary(
   }
   const part = (text: string, value: string | undefined): string =>
     value ? `, ${text}${value}` : "";
-  const application = told("CC", answer) ?? answer["CC"];
+  const application = termText("CC", answer) ?? answer["CC"];
   const card = part("card ", answer["AA"]) + part("authorisation ", answer["AC"]);
   return what + (asked ? ` of ${asked}` : "") + part("", application) + card;
 }

@@ -11,8 +11,8 @@
  * CZ0040300 CJ012012345678901 CA00201 CB00511245 CD0010 CE003978   (without the blanks)
  * ```
  *
- * The association's own document is not public. A number in brackets behind a fact names where it
- * was seen:
+ * The association's own document is given only on request. A number in brackets behind a fact names
+ * where it was seen:
  *
  * 1. github.com/akretion/caisse-ap-ip, made with Ingenico Desk/5000 and i2200
  * 2. HiPay, "Local API for Nepting", public developer page
@@ -298,8 +298,8 @@ export class ProtocolError extends Error {
 
 /**
  * The longest message that is read, in bytes (our choice: all known tags at their longest make less
- * than 9,000, and an answer to the longest request that the terminal takes, which gives it back,
- * must be readable).
+ * than 9,000, and an answer to the longest request that the terminal takes by default, which gives
+ * it back, must be readable).
  *
  * @example
  * ```ts
@@ -602,7 +602,7 @@ export function deviations(request: Received): Deviation[] {
   }
   for (const { tag, value } of fields) {
     if (found.length >= MAX_DEVIATIONS) {
-      add("there is more that is not listed here");
+      add("there may be more that is not listed here", found.every(({ tolerated }) => tolerated));
       break;
     }
     const known = TAGS.get(tag);
@@ -621,7 +621,8 @@ export function deviations(request: Received): Deviation[] {
         } characters, got ${value.length}`,
       );
     } else if (codes && !meaning(tag, value)) {
-      add(`${tag}: expected a known ${label}, got "${printable(value)}"`, true);
+      const open = tag === "CC" || tag === "CD"; // CD: single vendors have others (3); CC: our choice
+      add(`${tag}: expected a known ${label}, got "${printable(value)}"`, open);
     }
     if (digits && /\D/.test(value)) add(`${tag}: expected digits, got "${printable(value)}"`);
     else if (/[^\x20-\x7e]/.test(value)) add(`${tag}: expected ASCII, got "${printable(value)}"`);
@@ -1026,7 +1027,7 @@ export function inWords({ label, french }: Term): string {
 export class OptionError extends Error {
   /** @ignore */
   override name = "OptionError";
-  /** The option, as the library calls it: failureType for --failure-type. */
+  /** The option: logLevel in the library, log-level in a command. */
   readonly option: string;
   /** The message without the option. */
   readonly problem: string;

@@ -165,8 +165,8 @@ export interface Outcome {
  * `\,` is a comma and `\\` a backslash.
  *
  * @param option What an error calls it.
- * @throws {OptionError} A word is none of these or the second of its kind, or a value cannot be
- * sent.
+ * @throws {OptionError} A word is none of these, or the second of its kind.
+ * @throws {ProtocolError} A value cannot be sent.
  * @example
  * ```ts
  * import assert from "node:assert/strict";
@@ -296,8 +296,7 @@ function toOutcome(outcome: OutcomeOrText, option = "outcome"): Outcome {
 
 /**
  * What a terminal does. Everything has a default. An outcome comes from `when`, else `next`, else
- * `outcome`. An identification takes neither of the first two, and is always answered at once and
- * done.
+ * `outcome`. An identification takes only the tags, the fault and the hangup of `outcome`.
  */
 export interface TerminalOptions {
   /** Address or name to listen on. Default: every interface. */
@@ -318,7 +317,10 @@ export interface TerminalOptions {
    * Default: off, so that test suites run side by side.
    */
   exclusive?: boolean;
-  /** Answers AE 01, AF 09 to a request that deviates from the protocol. Default: off, it warns. */
+  /**
+   * Answers AE 01, AF 09 to a request that deviates from the protocol, but for BF and tags and
+   * values that are unknown. Default: off, it only warns.
+   */
   strict?: boolean;
   /** CG, the merchant contract number, 1 to 10 characters. Default: 424242. (1) */
   sellerContract?: string;
@@ -329,14 +331,13 @@ export interface TerminalOptions {
    */
   settle?: number;
   /**
-   * Milliseconds from its first byte that a request may take to come whole; then it is answered as
-   * malformed and the connection closed. Default: 10,000 (our choice: POS send it in one write).
+   * Milliseconds from its first byte that a request may take; then what is there is taken as one,
+   * answered, and the connection closed. Default: 10,000 (our choice: POS send it in one write).
    */
   requestTimeout?: number;
   /**
-   * Milliseconds that a connection may stay without any request before it is closed. Default:
-   * 600,000 (our choice: a POS that connects when it starts may wait for its first customer, one
-   * that has crashed should not stay for the day).
+   * Milliseconds that a connection may stay open before its first request. Default: 600,000 (our
+   * choice: a POS that connects when it starts may wait for its first customer).
    */
   idleTimeout?: number;
   /**
@@ -533,7 +534,8 @@ function amountText(message: Readonly<Message>): string {
 
 /**
  * Adds the receipt that CK asks for, if any: lines of 24 columns that have what those of real
- * terminals have, in French like them. (2)(3)
+ * terminals have, in French like them. (2)(3) The first line, those about a failure, the duplicate
+ * and the cancellation are our choice.
  */
 function addReceipt(
   to: Message,
@@ -561,7 +563,7 @@ function addReceipt(
     "TERMINAL 00000001",
     answer["AA"],
     answer["AC"] && `AUTORISATION ${answer["AC"]}`,
-    `MONTANT${amountText(answer).padStart(17)}`,
+    answer["CB"] && `MONTANT${amountText(answer).padStart(17)}`,
     answer["CD"] === "1" ? "CREDIT" : answer["CD"] === "2" ? "ANNULATION" : "DEBIT",
     !done && (meaning("AF", answer["AF"])?.french ?? "non effectuée").toUpperCase(),
     !done && "TRANSACTION NON ABOUTIE",
@@ -603,7 +605,7 @@ export interface Transaction {
   readonly answered?: Date;
 }
 
-/** A transaction as long as something becomes of it. */
+/** A transaction that may still change. */
 type Current = { -readonly [Property in keyof Transaction]: Transaction[Property] } & {
   warnings: string[];
 };
@@ -685,7 +687,7 @@ class Device {
         ? { event: "invalid", ...about, error: error.message, at: error.at ?? 0 }
         : { event: "request", ...about };
     });
-    this.log("info", () => `#${connection} received: ${told(transaction.request)}`);
+    this.log("info", () => `#${connection} received: ${logText(transaction.request)}`);
     for (const warning of warnings) this.log("warn", () => `#${connection} ${warning}`);
     if (refusal) return { transaction, plan: notServed(message, refusal) };
     this.#underWay.add(transaction);
@@ -720,8 +722,8 @@ class Device {
   }
 
   /**
-   * Takes note that an answer is due, whatever becomes of it on the wire: an approval can be had
-   * again as a duplicate, also by a POS that the answer has not reached.
+   * Takes note that an answer is due, whatever becomes of it on the wire: from then on an approval
+   * can be had again as a duplicate, also by a POS that the answer has not reached.
    */
   conclude({ request: { message }, received }: Transaction, { answer }: Plan): void {
     const { CD = "", CA = "" } = message;
@@ -745,7 +747,7 @@ class Device {
       ...(outcome && { outcome: formatOutcome(outcome) }),
       ...sent,
     }));
-    this.log("info", () => `#${connection} sent${fault ? ` (${fault})` : ""}: ${told(sent)}`);
+    this.log("info", () => `#${connection} sent${fault ? ` (${fault})` : ""}: ${logText(sent)}`);
   }
 
   /** Takes note that a transaction is over: answered, or its connection is gone. */
@@ -837,10 +839,13 @@ class Device {
     };
   }
 
-  /** Puts the last approved transaction of a cash register into an answer. */
+  /**
+   * Puts the last approved transaction of a cash register into an answer, with a receipt also where
+   * CK asks for none (our choice).
+   */
   #repeat(answer: Message, register: string, ck: string): void {
     const last = this.#approved.get(register);
-    if (!last) return setTags(answer, { AE: "01", AF: "10" });
+    if (!last) return setTags(answer, { AE: "01", AF: "10" }); // a selection error (our choice)
     const { CZ: _CZ, CJ: _CJ, CD: _CD, CK: _CK, ZT: _ZT, ...result } = last.answer;
     Object.assign(answer, result);
     addReceipt(answer, ck || "100", last.answer, last.time, true);
@@ -860,7 +865,8 @@ class Device {
 
 /**
  * The conversation with one POS: cuts what it sends into requests, and answers them in their order,
- * each when it is due. Nothing keeps a request from being read and timed.
+ * each when it is due. Requests are read, and their delay starts, while earlier ones wait for
+ * answers.
  */
 class Connection {
   readonly #socket: net.Socket;
@@ -1038,11 +1044,11 @@ class Connection {
 
 type Timer = ReturnType<typeof setTimeout> | undefined;
 
-/** Why a signal is aborted. A text: the error that stands for none takes time to make. */
+/** Why a signal is aborted. A text, because the error that stands for none is slow to make. */
 const GONE = "the POS has closed its side";
 
-/** A message as a log tells it. */
-function told({ raw, message }: Exchanged): string {
+/** A message as the log shows it. */
+function logText({ raw, message }: Exchanged): string {
   const fields = describe(message);
   return printable(raw) + (fields && `\n${fields}`);
 }
@@ -1185,8 +1191,8 @@ function mode({ outcome, duration, when, next, strict, exclusive }: Settings): s
     outcome.delay === undefined && `answers after ${duration} s`,
   ];
   parts.push(
-    when.length > 0 && `outcomes for ${when.length} amounts`,
-    next.length > 0 && `the next ${next.length} outcomes given`,
+    when.length > 0 && `outcomes by amount: ${when.length}`,
+    next.length > 0 && `outcomes queued: ${next.length}`,
     strict && "strict",
     exclusive && "exclusive",
   );
@@ -1226,7 +1232,8 @@ Short forms of an outcome:
   -ft, --failure-type TYPE      how, with -f: abandon, timeout, refused or
                                 forbidden (abandon)
   -pt, --payment-type CARD      the card that pays (cbcontact)
-  -d,  --duration SECONDS       from the request to the answer (3)
+  -d,  --duration SECONDS       from the request to the answer (3); with
+                                --interactive none
 
 What else it does:
   -sc, --seller-contract NUMBER the merchant contract number, CG (424242)
@@ -1319,9 +1326,9 @@ function readArguments(args: string[]): TerminalOptions | string {
 }
 
 /**
- * Prints on a stream that may have lost its reader, which Deno and Bun throw at once and Node
- * emits. Deno throws, too, when a pipe is full. The streams are not touched before: to set them up
- * takes Bun a fifth of its start.
+ * Prints on a stream whose reader may be gone: Deno and Bun then throw, Node emits an error. A pipe
+ * that is full and does not block makes Deno throw EAGAIN: that text is lost. The streams are not
+ * touched before they are needed: to set them up takes Bun a fifth of its start.
  */
 function print(stream: NodeJS.WriteStream, text: string, onLost: () => void): void {
   if (stream.listenerCount("error") === 0) stream.on("error", onLost);
