@@ -573,7 +573,7 @@ function readArguments(args: string[]): Command | string {
   if (level === "debug" || level === "info") {
     payment.log = (direction, raw, message) => {
       const text = `${direction}: ${printable(raw)}\n${describe(message)}\n`;
-      print(process.stderr, CLEAR_LINE + text);
+      print(process.stderr, process.stderr.isTTY ? CLEAR_LINE + text : text);
     };
   }
   return { payment, json: values.json };
@@ -627,13 +627,14 @@ function summary(
  * and Bun throw when nobody reads any more, Node emits an error.
  */
 function print(stream: NodeJS.WriteStream, text: string): void {
+  if (stream.listenerCount("error") === 0) stream.on("error", () => {});
   try {
     stream.write(text);
   } catch { /* see above */ }
 }
 
-/** Takes the seconds off the screen, if they are on one. */
-const CLEAR_LINE = process.stderr.isTTY ? "\r\x1b[K" : "";
+/** What takes the seconds off the screen. */
+const CLEAR_LINE = "\r\x1b[K";
 
 /** Shows on a screen the seconds that the terminal takes, until called again. */
 function showSeconds(): () => void {
@@ -691,7 +692,6 @@ async function execute({ payment, json }: Command): Promise<keyof typeof EXIT> {
 
 /** The command; its exit statuses are in the help. */
 async function main(): Promise<void> {
-  for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {}); // see print()
   try {
     const command = readArguments(process.argv.slice(2));
     if (typeof command === "string") print(process.stdout, command);

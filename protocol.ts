@@ -237,9 +237,11 @@ export function mandatoryTags(action: string | undefined): readonly string[] {
  * ```
  */
 export function missingTags(fields: readonly Field[]): string[] {
-  const value = (wanted: string): string | undefined =>
-    fields.find(({ tag }) => tag === wanted)?.value;
-  return mandatoryTags(value("CD")).filter((tag) => !value(tag));
+  return mandatoryTags(valueOf(fields, "CD")).filter((tag) => !valueOf(fields, tag));
+}
+
+function valueOf(fields: readonly Field[], wanted: string): string | undefined {
+  return fields.find(({ tag }) => tag === wanted)?.value;
 }
 
 // ---------------------------------------------------------------- messages
@@ -577,7 +579,7 @@ export interface Deviation {
 
 /**
  * What a request has that the protocol does not want: every field is held against {@linkcode TAGS}.
- * Mandatory tags that are missing are another matter, see {@linkcode mandatoryTags}.
+ * Mandatory tags that are missing are another matter, see {@linkcode missingTags}.
  *
  * @example
  * ```ts
@@ -867,12 +869,11 @@ const ANSWERED_TAGS = ["CA", "CB", "CD", "CE"] as const;
  * ```
  */
 export function isComplete(request: Message, fields: readonly Field[]): boolean {
-  const value = (wanted: string): string | undefined =>
-    fields.find(({ tag }) => tag === wanted)?.value;
-  const needed: readonly string[] = value("AE") === "01" ? ["AE", "AF"] : ["AE", ...ANSWERED_TAGS];
-  return needed.every((tag) =>
-    value(tag) !== undefined || (tag.startsWith("C") && request[tag] === undefined)
-  );
+  const status = valueOf(fields, "AE");
+  const needed = status === "01"
+    ? ["AF"]
+    : ANSWERED_TAGS.filter((tag) => request[tag] !== undefined);
+  return status !== undefined && needed.every((tag) => valueOf(fields, tag) !== undefined);
 }
 
 /**

@@ -455,7 +455,7 @@ function settings(options: TerminalOptions) {
 function byAmount(when: NonNullable<TerminalOptions["when"]>): [amount: string, Outcome][] {
   const outcomes = new Map<string, Outcome>();
   for (const [text, outcome] of Object.entries(when)) {
-    const amount = text.replace(/^0+(?=\d)/, "");
+    const amount = withoutZeros(text);
     if (!/^\*?\d+$/.test(amount)) {
       throw new OptionError("when", "minor units such as 1234, or * and last digits", text);
     }
@@ -464,6 +464,10 @@ function byAmount(when: NonNullable<TerminalOptions["when"]>): [amount: string, 
   }
   const lastDigits = (amount: string): number => amount.startsWith("*") ? amount.length : Infinity;
   return [...outcomes].sort(([one], [other]) => lastDigits(other) - lastDigits(one) || 0);
+}
+
+function withoutZeros(amount: string): string {
+  return amount.replace(/^0+(?=\d)/, "");
 }
 
 // ---------------------------------------------------------------- what a terminal answers
@@ -479,6 +483,11 @@ function echo(request: Readonly<Message>): Message {
     if (value !== "" && tag !== "AE" && tag !== "AF" && tag !== "ZT") fields[tag] = value;
   }
   return fields;
+}
+
+/** Whether a request is answered without asking anybody: an identification, or after BA 1. */
+function answersAtOnce(request: Readonly<Message>): boolean {
+  return request["CD"] === "I" || request["BA"] === "1";
 }
 
 /** The fields that tell how money was moved, or why not. */
@@ -792,7 +801,7 @@ class Device {
   /** The outcome for a request by its amount, else the next that is queued, if any. */
   #ownOutcome(request: Readonly<Message>): Outcome | undefined {
     if (request["CD"] === "I") return undefined;
-    const amount = (request["CB"] ?? "").replace(/^0+(?=\d)/, "");
+    const amount = withoutZeros(request["CB"] ?? "");
     const matches = ([wanted]: [amount: string, outcome: Outcome]): boolean =>
       wanted.startsWith("*")
         ? amount.padStart(wanted.length - 1, "0").endsWith(wanted.slice(1))
@@ -809,14 +818,10 @@ class Device {
     const { tags, pending, delay = this.settings.duration } = outcome;
     const [min, max] = typeof delay === "number" ? [delay, delay] : delay;
     const answer = echo(request);
-    if (request["CD"] === "I") {
-      delete answer["CB"];
-      delete answer["CE"];
-      setTags(answer, { AE: "10", ...tags });
-      return { answer: exchanged(answer), delay: 0 };
-    }
-    if (request["BA"] === "1") {
-      setTags(answer, { AE: "11", ...tags });
+    if (answersAtOnce(request)) {
+      const identification = request["CD"] === "I";
+      if (identification) setTags(answer, { CB: "", CE: "" });
+      setTags(answer, { AE: identification ? "10" : "11", ...tags });
       return { answer: exchanged(answer), delay: 0 };
     }
     const interim = pending && exchanged({ ...answer, AE: "11" });
@@ -1403,7 +1408,7 @@ function askPerson(base: Outcome): Decide {
   stdin.on("data", (keys: string) => keys.includes("\x03") && process.emit("SIGINT")); // Ctrl-C, in raw mode
   let turn: Promise<string> = Promise.resolve("");
   return async (request, _number, gone) => {
-    if (request["CD"] === "I" || request["BA"] === "1") return base;
+    if (answersAtOnce(request)) return base;
     turn = turn.then(() => ask(request, gone));
     return { delay: 0, ...base, ...parseOutcome(await turn) };
   };
