@@ -2,7 +2,9 @@
 /**
  * A point of sale (POS) that pays on a French card payment terminal over Caisse-AP over IP
  * ("Concert V3"), as a command and as a library. The facts of the protocol and where they come from
- * are in protocol.ts; a number in brackets is a source named there.
+ * are in protocol.ts; a number in brackets is a source named there. It is a port of client.py of
+ * akretion/caisse-ap-ip, copyright (C) 2023 Alexis de Lattre and Rémi de Lattre,
+ * GPL-3.0-or-later.
  *
  * ```sh
  * deno run --allow-net client.ts --help
@@ -23,38 +25,154 @@
  * @module
  */
 import { once } from "node:events";
+import fs from "node:fs";
 import net from "node:net";
 import process from "node:process";
+import type { Writable } from "node:stream";
+import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs, styleText } from "node:util";
 import {
-  ACTIONS,
   argumentError,
   callBack,
   decodeReceipts,
   describe,
   encodeText,
   type Failure,
+  helpText,
   inRange,
   interpret,
   inWords,
-  isComplete,
   jsonLine,
   LOG_LEVELS,
+  type LogLevel,
   meaning,
   type Message,
+  MessageFramer,
   MessageReader,
+  movesMoney,
+  nearest,
   oneOf,
   OptionError,
-  parseNumber,
+  type Options,
+  parseArgsConfig,
   printable,
   printableLines,
   ProtocolError,
+  readValues,
   type Receipt,
   type Received,
+  repeatedField,
+  seemsWhole,
   toDecimal,
   toMinorUnits,
   VERSION,
+  type Warning,
 } from "./protocol.ts";
+
+// ---------------------------------------------------------------- options
+
+/** The options of the command. Those of the library have their defaults and bounds here too. */
+const OPTIONS = {
+  destination: {
+    heading: "Where the terminal is",
+    short: "d",
+    value: "HOST",
+    default: "127.0.0.1",
+    help: "address or DNS name",
+  },
+  port: {
+    short: "p",
+    value: "PORT",
+    default: 8888, // (1)(2)(3)
+    min: 1,
+    max: 65535,
+    whole: true,
+    help: "TCP port",
+  },
+  timeout: {
+    value: "SECONDS",
+    default: 180, // a card payment takes a person 10 to 60 s (1)
+    min: 0.001,
+    max: 86_400, // a day (our choice)
+    help: "how long to wait for the answer",
+  },
+  gap: {
+    value: "MS",
+    default: 100, // our choice
+    min: 0,
+    max: 86_400_000, // a day (our choice)
+    help: "pause after which whole fields are an answer",
+  },
+  amount: {
+    heading: "What it is asked for",
+    short: "a",
+    value: "AMOUNT",
+    default: "112.45",
+    help: "decimal, a dot before the decimals; negative for a refund",
+  },
+  currency: {
+    short: "c",
+    value: "CURRENCY",
+    default: "EUR",
+    help: "ISO 4217 letters, or number:decimals such as 933:2",
+  },
+  check: { short: "ck", help: "pay by cheque" },
+  action: {
+    value: "ACTION",
+    default: "debit",
+    help: "debit, credit, cancel, duplicate, identify, or the value of CD",
+  },
+  receipt: { help: "ask for the customer's receipt (CK 100)" },
+  immediate: { help: "ask for an answer at once (BA 1)" },
+  tag: {
+    value: "TAG=VALUE",
+    multiple: true,
+    help: "set a tag of the request, TAG= leaves it out; may be given again",
+  },
+  json: { heading: "What it prints", help: "one JSON object on stdout" },
+  logLevel: {
+    short: "l",
+    value: "LEVEL",
+    default: "info",
+    help: "debug, info, warn or error",
+  },
+  help: { short: "h", help: "this text" },
+  version: { help: VERSION },
+} satisfies Options;
+
+/** The options of {@linkcode exchange} that have a default, all there and as they must be. */
+interface Place {
+  host: string;
+  port: number;
+  timeout: number;
+  gap: number;
+}
+
+/** Where the terminal is. `name` is what the caller calls the host. */
+function readPlace(options: ExchangeOptions, name: "host" | "destination"): Place {
+  const { host = OPTIONS.destination.default } = options;
+  const expected = "an address or a DNS name";
+  // Without this check "" would be this machine, and NUL a TypeError in Node and Deno.
+  if (!/^[^\s\x00-\x1f\x7f]+$/.test(checkText(name, host, expected))) {
+    throw new OptionError(name, expected, host);
+  }
+  if (/^[^:]*:\d+$|\//.test(host)) {
+    const port = name === "host" ? "port" : "--port";
+    throw new OptionError(name, `a host alone (${port} is for the port)`, host);
+  }
+  return {
+    host,
+    port: inRange("port", OPTIONS.port, options.port),
+    timeout: inRange("timeout", OPTIONS.timeout, options.timeout),
+    gap: inRange("gap", OPTIONS.gap, options.gap),
+  };
+}
+
+/** Programs without types, and JSON, give whatever they like. */
+function checkText(option: string, value: unknown, expected: string): string {
+  if (typeof value === "string") return value;
+  throw new OptionError(option, expected, value);
+}
 
 // ---------------------------------------------------------------- errors
 
@@ -67,16 +185,6 @@ export type ExchangeStatus = "unreachable" | "unanswered" | "invalid";
 /**
  * There is no usable answer to a request. Unless the status is "unreachable", the payment may have
  * gone through. (4)
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { ExchangeError, pay } from "./client.ts";
- *
- * const error = await pay({ port: 1, amount: "1" }).catch((error) => error);
- * assert.ok(error instanceof ExchangeError);
- * assert.equal(error.status, "unreachable");
- * ```
  */
 export class ExchangeError extends Error {
   /** @ignore */
@@ -87,6 +195,8 @@ export class ExchangeError extends Error {
   readonly request: Message;
   /** The fields of the answer, as far as they came. */
   readonly answer: Message | undefined;
+  /** What else a person should know. */
+  readonly warnings: readonly Warning[];
 
   /** An error about a request, and what came of its answer. */
   constructor(
@@ -95,12 +205,14 @@ export class ExchangeError extends Error {
     request: Message,
     answer?: Message,
     cause?: unknown,
+    warnings: readonly Warning[] = [],
   ) {
     const unsure = status === "unreachable" ? "" : `; ${CHECK_TERMINAL}`;
     super(`${status === "invalid" ? "the answer is not usable: " : ""}${why}${unsure}`, { cause });
     this.status = status;
     this.request = request;
     this.answer = answer;
+    this.warnings = warnings;
   }
 }
 
@@ -112,38 +224,44 @@ const CHECK_TERMINAL = "the payment may have gone through, check it on the termi
 export interface ExchangeOptions {
   /** Address or DNS name of the terminal. Default: 127.0.0.1. */
   host?: string;
-  /** TCP port of the terminal. Default: 8888. (1)(2)(3) */
+  /** TCP port of the terminal. Default: 8888. */
   port?: number;
-  /** Seconds to wait for the answer. Default: 180: a card payment takes a person 10 to 60 s. (1) */
+  /** Seconds to wait for the answer. Default: 180. */
   timeout?: number;
   /**
    * Milliseconds without a byte after which whole fields are taken as the answer, and ten times
    * that while it lacks something: terminals split one over several segments, also between two
-   * fields. (5) Default: 100 (our choice).
+   * fields. (5) Default: 100.
    */
-  settle?: number;
+  gap?: number;
+  /**
+   * Sent unchanged instead of the encoded request, as Latin-1. What comes is judged by the request
+   * all the same.
+   */
+  raw?: string;
   /** Gives up: an {@linkcode ExchangeError} whose cause is the signal's reason. */
   signal?: AbortSignal;
   /**
-   * Receives what is sent and received, at the moment it is, by default nobody. What it throws goes
-   * to the runtime as uncaught.
+   * Receives what is sent and received, at the moment it is, an AE 11 too. Default: nobody. What it
+   * throws goes to the runtime as uncaught.
    */
-  log?: Log;
+  onMessage?: OnMessage;
 }
 
 /** A function that takes note of a message. */
-export type Log = (direction: "sent" | "received", raw: string, message: Message) => void;
+export type OnMessage = (direction: "sent" | "received", raw: string, message: Message) => void;
 
 /** Most seconds to wait for a connection (our choice: in a shop it takes milliseconds). */
 const CONNECT_TIMEOUT = 10;
-/** Most seconds that an answer can be waited for (our choice: a day). */
-const MAX_TIMEOUT = 86_400;
+/** Milliseconds from the connection to the request, in which nothing should come (our choice). */
+const LISTEN_FIRST = 10;
 
 /**
  * Sends a request to a terminal and waits for its answer.
  *
  * It reads until the answer is whole. An AE 11 to a request without BA 1 is not: the final answer
- * comes later on the same connection. (4)
+ * comes later on the same connection. (4) What comes before the request is sent, such as the late
+ * answer to another, is no answer to it and only told to `onMessage`.
  *
  * @returns The answer, whatever its status.
  * @throws {ProtocolError} The request cannot be encoded. Nothing is sent.
@@ -163,16 +281,25 @@ const MAX_TIMEOUT = 86_400;
  * ```
  */
 export async function exchange(request: Message, options: ExchangeOptions = {}): Promise<Message> {
-  const { host = "127.0.0.1", signal } = options;
-  const port = inRange("port", options.port ?? 8888, 1, 65535, "a whole number");
-  const timeout = inRange("timeout", options.timeout ?? 180, 0.001, MAX_TIMEOUT);
-  const settle = inRange("settle", options.settle ?? 100, 0, MAX_TIMEOUT * 1000);
-  const log: Log = (...args) => callBack(() => options.log?.(...args));
-  const raw = encodeText(request);
-  if (raw === "") throw new ProtocolError("expected a request, got no tag");
+  return (await converse(request, options)).answer;
+}
+
+/** What came of an exchange. */
+interface Exchanged {
+  answer: Message;
+  warnings: Warning[];
+}
+
+async function converse(request: Message, options: ExchangeOptions): Promise<Exchanged> {
+  const { signal } = options;
+  const { host, port, timeout, gap } = readPlace(options, "host");
+  const raw = options.raw === undefined ? encodeRequest(request) : checkRaw(options.raw);
+  const onMessage: OnMessage = (...args) => callBack(() => options.onMessage?.(...args));
 
   const where = `${host} port ${port}`;
+  const warnings: Warning[] = [];
   const socket = net.connect({ host, port, noDelay: true });
+  socket.setEncoding("latin1").on("error", () => {}); // seen by those who wait
   // Whatever ends the wait does so as an error of the socket: the network, a timeout or the signal.
   const stop = (why: string, cause?: unknown): unknown => socket.destroy(new Error(why, { cause }));
   const onAbort = (): unknown => stop("given up", signal?.reason);
@@ -181,7 +308,7 @@ export async function exchange(request: Message, options: ExchangeOptions = {}):
   try {
     if (signal?.aborted) onAbort();
     signal?.addEventListener("abort", onAbort);
-    await once(socket, "connect").catch((error) => {
+    const early = await connected(socket).catch((error) => {
       const why = CONNECT_ERRORS[error.code] ?? error.message;
       const check = signal?.aborted ? "" : `; ${CHECK_SETTINGS}`;
       const message = `cannot reach the terminal at ${where}: ${why}${check}`;
@@ -189,15 +316,47 @@ export async function exchange(request: Message, options: ExchangeOptions = {}):
     });
     clearTimeout(timer);
     timer = setTimeout(stop, timeout * 1000, `no answer from ${where} within ${timeout} s`);
-    const answer = receive(socket, request, settle, log);
+    if (early !== "") {
+      warnings.push(earlyWarning(early));
+      const reader = new MessageReader();
+      const [received = reader.end()] = reader.feed(early);
+      onMessage("received", early, received?.message ?? {});
+    }
+    const answer = receive(socket, request, gap, onMessage, warnings);
     socket.write(raw, "latin1");
-    log("sent", raw, request);
-    return await answer;
+    onMessage("sent", raw, request);
+    return { answer: await answer, warnings };
   } finally {
     clearTimeout(timer);
     signal?.removeEventListener("abort", onAbort);
     socket.removeAllListeners().on("error", () => {}).destroy();
   }
+}
+
+function encodeRequest(request: Message): string {
+  const raw = encodeText(request);
+  if (raw === "") throw new ProtocolError("expected a request, got no tag");
+  return raw;
+}
+
+function checkRaw(raw: unknown): string {
+  const expected = "text of Latin-1";
+  if (/^[\x00-\xff]+$/.test(checkText("raw", raw, expected))) return raw as string;
+  throw new OptionError("raw", expected, raw);
+}
+
+/** Waits for the connection, and gives what the terminal sends before it is asked anything. */
+async function connected(socket: net.Socket): Promise<string> {
+  await once(socket, "connect");
+  await sleep(LISTEN_FIRST);
+  if (socket.destroyed) throw socket.errored ?? new Error("the terminal closed the connection");
+  return socket.read() ?? "";
+}
+
+function earlyWarning(raw: string): Warning {
+  const start = printable(raw.length > 80 ? `${raw.slice(0, 80)}...` : raw);
+  const text = `what came before the request was sent is no answer to it and ignored, "${start}"`;
+  return { code: "early", text };
 }
 
 const CHECK_SETTINGS =
@@ -216,41 +375,48 @@ const CONNECT_ERRORS: Readonly<Record<string, string>> = {
 async function receive(
   socket: net.Socket,
   request: Message,
-  settle: number,
-  log: Log,
+  gap: number,
+  onMessage: OnMessage,
+  warnings: readonly Warning[],
 ): Promise<Message> {
   const { promise, resolve, reject } = Promise.withResolvers<Message>();
-  const reader = new MessageReader();
   let interim: Message | undefined; // AE 11: the final answer is yet to come
-  let settled: ReturnType<typeof setTimeout> | undefined;
 
-  const take = ({ raw, message, repeated, error }: Received): void => {
-    log("received", raw, message);
+  const fail = (status: ExchangeStatus, why: string, answer?: Message, cause?: unknown): void =>
+    reject(new ExchangeError(status, why, request, answer, cause, warnings));
+  const take = (received: Received): void => {
+    const { raw, message, error } = received;
+    onMessage("received", raw, message);
+    const repeated = repeatedField(received);
     const problem = error?.message ?? (repeated && `tag ${repeated.tag} is there twice`);
-    if (problem) reject(new ExchangeError("invalid", problem, request, message, error));
+    if (problem) fail("invalid", problem, message, error);
     else if (message["AE"] === "11" && request["BA"] !== "1") interim = message;
     else if (interim && message["AE"] === undefined) return; // the rest of it
     else resolve(message);
   };
+  const framer = new MessageFramer({
+    pause: (fields) => {
+      if (fields["AE"] === undefined) return Infinity;
+      return seemsWhole(request, fields) ? gap : gap * 10;
+    },
+    onMessage: take,
+  });
   /** No more is to come: what is there is the answer, or there is none. */
   const finish = (why: string, cause?: unknown): void => {
-    if (reader.state === "whole" && isComplete(request, reader.fields)) take(reader.take());
-    const partly = reader.state === "empty" ? undefined : reader.take();
-    if (partly) log("received", partly.raw, partly.message);
+    const whole = framer.state === "whole" && seemsWhole(request, framer.message);
+    const left = framer.end();
+    if (left && whole) take(left);
+    else if (left) onMessage("received", left.raw, left.message);
+    const partly = whole ? undefined : left;
     const after = partly ? `a part of an answer, "${printable(partly.raw)}"` : interim && "AE 11";
     const message = why + (after ? ` after ${after}` : "");
-    reject(new ExchangeError("unanswered", message, request, partly?.message ?? interim, cause));
+    fail("unanswered", message, partly?.message ?? interim, cause);
   };
-  socket.setEncoding("latin1").on("data", (chunk: string) => {
-    clearTimeout(settled);
-    for (const received of reader.feed(chunk)) take(received);
-    if (reader.state !== "whole" || !reader.fields.some(({ tag }) => tag === "AE")) return;
-    const pause = isComplete(request, reader.fields) ? settle : settle * 10;
-    settled = setTimeout(() => take(reader.take()), pause);
-  });
+  socket.on("data", (chunk: string) => framer.feed(chunk));
   socket.on("end", () => {
-    if (reader.state === "whole") take(reader.take());
-    const nothing = reader.state === "empty" && !interim;
+    const nothing = framer.state === "empty" && !interim;
+    const left = framer.state === "whole" ? framer.end() : undefined;
+    if (left) take(left);
     finish(`the terminal closed the connection${nothing ? " without an answer" : ""}`);
   });
   socket.on("error", (error: NodeJS.ErrnoException) => {
@@ -260,7 +426,7 @@ async function receive(
   try {
     return await promise;
   } finally {
-    clearTimeout(settled);
+    framer.end();
   }
 }
 
@@ -316,6 +482,12 @@ export interface PaymentResult {
   currency?: string;
   /** The receipts in the answer, decoded, if there are any. */
   receipts?: Receipt[];
+  /**
+   * What else a person should know, if there is anything: "application" when another was paid with
+   * than was asked for, "receipt" for one that cannot be read, "early" for what came before the
+   * request was sent.
+   */
+  warnings?: Warning[];
   /** From the call to the answer, in milliseconds. */
   milliseconds: number;
 }
@@ -342,23 +514,43 @@ export interface PaymentResult {
  */
 export async function pay(options: PaymentOptions): Promise<PaymentResult> {
   const started = performance.now();
-  const currency = await findCurrency(options.currency ?? "EUR");
+  const currency = await findCurrency(options.currency);
   const request = buildRequest(options, currency);
-  const answer = await exchange(request, options);
+  const { answer, warnings } = await converse(request, options);
   const milliseconds = Math.round(performance.now() - started);
   const verdict = interpret(request, answer);
   if (verdict.status === "invalid") {
-    throw new ExchangeError("invalid", verdict.error, request, answer);
+    throw new ExchangeError("invalid", verdict.error, request, answer, undefined, warnings);
   }
-  const receipts = decodeReceipts(answer["ZT"] ?? "");
+  const approved = verdict.status === "approved";
+  const other = approved ? otherApplication(request, answer) : undefined;
+  if (other !== undefined) warnings.push({ code: "application", text: other, tag: "CC" });
+  // Without ZT there is no receipt that could be unreadable.
+  const receipts = answer["ZT"]
+    ? decodeReceipts(answer["ZT"], (warning) => warnings.push(warning))
+    : [];
   return {
     ...verdict,
     request,
     answer,
-    ...amounts(request, verdict.status === "approved" ? answer : request, currency),
+    ...amounts(request, approved ? answer : request, currency),
     ...(receipts.length > 0 && { receipts }),
+    ...(warnings.length > 0 && { warnings }),
     milliseconds,
   };
+}
+
+/** Which application paid instead of the one that was asked for, if so. CC 000 asks for none. */
+function otherApplication(
+  { CC: asked = "000" }: Message,
+  { CC: paid }: Message,
+): string | undefined {
+  if (asked === "000" || paid === undefined || paid === asked) return undefined;
+  const name = (code: string): string => {
+    const term = meaning("CC", code);
+    return printable(code) + (term ? ` (${term.label})` : "");
+  };
+  return `CC ${name(asked)} was asked for, ${name(paid)} paid`;
 }
 
 /** The amount of a message as decimal text, if the request has one in that currency. */
@@ -376,27 +568,23 @@ function amounts(
 
 /** The request, in the order of the reference client (1); a receipt is asked for by CK. (2)(3) */
 function buildRequest(options: PaymentOptions, currency: Currency): Message {
-  if (options.amount !== undefined && typeof options.amount !== "string") {
-    throw new OptionError("amount", 'text such as "112.45"', options.amount);
-  }
-  const negative = options.amount?.startsWith("-") ?? false;
-  const action = findAction(options.action ?? (negative ? "credit" : "debit"));
-  const money = ACTIONS.get(action)?.money ?? false;
+  const amount = options.amount === undefined
+    ? undefined
+    : checkText("amount", options.amount, 'text such as "112.45"');
+  const negative = amount?.startsWith("-") ?? false;
+  const action = findAction(options.action ?? (negative ? "credit" : OPTIONS.action.default));
+  const money = movesMoney(action);
   if (negative && action !== "1") {
-    throw new OptionError("amount", "no sign with an action other than credit", options.amount);
+    throw new OptionError("amount", "no sign with an action other than credit", amount);
   }
   const request: Message = { CZ: "0300", CJ: "012345678901", CA: "01" };
   if (money) request["CE"] = currency.number;
   if (money || options.immediate) request["BA"] = options.immediate ? "1" : "0";
   request["CD"] = action;
   if (options.check) request["CC"] = "00C";
-  if (money) request["CB"] = amountField(options.amount, currency);
-  else if (options.amount !== undefined) {
-    throw new OptionError(
-      "amount",
-      `none with an action without money (CD ${action})`,
-      options.amount,
-    );
+  if (money) request["CB"] = amountField(amount, currency);
+  else if (amount !== undefined) {
+    throw new OptionError("amount", `none with an action without money (CD ${action})`, amount);
   }
   if (options.receipt) request["CK"] = "100";
   const tagged = { ...request, ...options.tags };
@@ -405,18 +593,30 @@ function buildRequest(options: PaymentOptions, currency: Currency): Message {
 }
 
 function findAction(action: string): string {
-  const code = ACTION_WORDS.get(action.toLowerCase()) ?? action.toUpperCase();
-  if (/^[0-9A-Z]$/.test(code)) return code;
   const words = [...ACTION_WORDS.keys()];
-  throw new OptionError("action", `one of ${words.join(", ")}, or a value of CD`, action, words);
+  const expected = `one of ${words.join(", ")}, or a value of CD`;
+  const word = checkText("action", action, expected);
+  const code = ACTION_WORDS.get(word.toLowerCase()) ?? word.toUpperCase();
+  if (/^[0-9A-Z]$/.test(code)) return code;
+  throw new OptionError("action", expected, action, nearest(action, words));
 }
 
 /** CB: at least 2 digits, no sign. (1) */
 function amountField(amount: string | undefined, currency: Currency): string {
   if (amount === undefined) throw new OptionError("amount", "an amount such as 112.45", amount);
-  const units = toMinorUnits(amount, currency.decimals).replace("-", "");
+  const units = minorUnits(amount, currency).replace("-", "");
   if (units === "0") throw new OptionError("amount", "an amount other than zero", amount);
   return units.padStart(2, "0");
+}
+
+function minorUnits(amount: string, { decimals }: Currency): string {
+  try {
+    return toMinorUnits(amount, decimals);
+  } catch (error) {
+    const [, expected] = /^expected (.*?), got /.exec((error as Error).message) ?? [];
+    if (expected === undefined) throw error;
+    throw new OptionError("amount", expected, amount);
+  }
 }
 
 // ---------------------------------------------------------------- currencies
@@ -432,20 +632,29 @@ interface Currency {
 
 const EUR: Currency = { name: "EUR", number: "978", decimals: 2 };
 
-/** EUR needs no package; the others are looked up in one that is loaded only then. */
-async function findCurrency(text: string): Promise<Currency> {
-  const name = text.toUpperCase();
+const CURRENCY_BY_NUMBER = "its ISO 4217 number and decimals, such as 933:2";
+
+/** A currency that no table is needed for: EUR, or one given by its number and decimals. */
+function plainCurrency(text: string = OPTIONS.currency.default): Currency | undefined {
+  const expected = `three letters of ISO 4217, or ${CURRENCY_BY_NUMBER}`;
+  const name = checkText("currency", text, expected).toUpperCase();
   if (name === "EUR") return EUR;
   const [, number, decimals] = /^(\d{3}):(\d)$/.exec(name) ?? [];
   if (number !== undefined) return { name: number, number, decimals: Number(decimals) };
-  const instead = "its ISO 4217 number and decimals, such as 933:2";
-  if (!/^[A-Z]{3}$/.test(name)) {
-    throw new OptionError("currency", `three letters of ISO 4217, or ${instead}`, text);
-  }
+  if (!/^[A-Z]{3}$/.test(name)) throw new OptionError("currency", expected, text);
+  return undefined;
+}
+
+/** The others are looked up in a package that is loaded only then. */
+async function findCurrency(text: string | undefined): Promise<Currency> {
+  const plain = plainCurrency(text);
+  if (plain || text === undefined) return plain ?? EUR;
+  const name = text.toUpperCase();
   for (const [number, { Code, Fraction }] of Object.entries(await loadCurrencies(name))) {
     if (Code === name) return { name, number, decimals: Number(Fraction) }; // "" for none
   }
-  throw new OptionError("currency", `one that the package iso4217 has, or ${instead}`, text);
+  const expected = `one that the package iso4217 has, or ${CURRENCY_BY_NUMBER}`;
+  throw new OptionError("currency", expected, text);
 }
 
 /** The table of the npm package iso4217. Only its keys have three digits: elsewhere 048 is 48. */
@@ -469,32 +678,7 @@ const HELP = `A point of sale that pays on a card payment terminal over Caisse-A
 (Concert V3).
 
 usage: client.ts [options]
-
-Where the terminal is:
-  -d,  --destination HOST   address or DNS name (127.0.0.1)
-  -p,  --port PORT          TCP port (8888)
-       --timeout SECONDS    how long to wait for the answer (180)
-       --settle MS          pause after which whole fields are an answer (100)
-
-What it is asked for:
-  -a,  --amount AMOUNT      decimal, a dot before the decimals; negative for a
-                            refund (112.45)
-  -c,  --currency CURRENCY  ISO 4217 letters, or number:decimals such as 933:2
-                            (EUR)
-  -ck, --check              pay by cheque
-       --action ACTION      debit, credit, cancel, duplicate, identify, or the
-                            value of CD (debit)
-       --receipt            ask for the customer's receipt (CK 100)
-       --immediate          ask for an answer at once (BA 1)
-       --tag TAG=VALUE      set a tag of the request, TAG= leaves it out; may be
-                            given again
-
-What it prints:
-       --json               one JSON object on stdout
-  -l,  --log-level LEVEL    debug, info, warn or error (info)
-  -h,  --help               this text
-       --version            ${VERSION}
-
+${helpText(OPTIONS)}
 exit status:
   0 approved, or accepted   1 declined         2 wrong arguments, nothing sent
   3 terminal not reached    4 no whole answer  5 an answer that is not usable
@@ -516,67 +700,46 @@ const EXIT = {
 } as const;
 
 /** What the command was asked to do. */
-interface Command {
+export interface Command {
+  /** The options of {@linkcode pay}. */
   payment: PaymentOptions;
+  /** Whether the result is printed as JSON. */
   json: boolean;
+  /** How much is told on stderr. */
+  logLevel: LogLevel;
 }
 
-const OPTIONS = {
-  "destination": { type: "string", short: "d", default: "127.0.0.1" },
-  "port": { type: "string", short: "p", default: "8888" },
-  "amount": { type: "string", short: "a" },
-  "currency": { type: "string", short: "c", default: "EUR" },
-  "check": { type: "boolean", default: false },
-  "action": { type: "string" },
-  "receipt": { type: "boolean", default: false },
-  "immediate": { type: "boolean", default: false },
-  "tag": { type: "string", multiple: true, default: [] as string[] },
-  "timeout": { type: "string", default: "180" },
-  "settle": { type: "string", default: "100" },
-  "json": { type: "boolean", default: false },
-  "log-level": { type: "string", short: "l", default: "info" },
-  "help": { type: "boolean", short: "h", default: false },
-  "version": { type: "boolean", default: false },
-} as const;
-
-/** Turns arguments into the options of a payment, or into the text that is asked for instead. */
-function readArguments(args: string[]): Command | string {
-  const { values } = parseArgs({
-    args: joinNegativeAmount(args.map((arg) => (arg === "-ck" ? "--check" : arg))),
-    options: OPTIONS,
-  });
-  if (values.help) return HELP;
-  if (values.version) return `${VERSION}\n`;
-  if (/^[^:]*:\d+$|\//.test(values.destination)) {
-    throw new OptionError(
-      "destination",
-      "a host alone (--port is for the port)",
-      values.destination,
-    );
+/**
+ * Turns the arguments of the command into what it is to do, or into the text that is asked for
+ * instead. Nothing else happens.
+ *
+ * @throws {OptionError} An argument is not as it must be. A currency that is to be looked up, and
+ * an amount in it, are checked by {@linkcode pay}.
+ * @throws {ProtocolError} A tag or its value cannot be sent.
+ * @throws {TypeError} An argument is unknown, or lacks its value.
+ */
+export function readArguments(args: string[]): Command | string {
+  const config = parseArgsConfig(OPTIONS, joinNegativeAmount(args));
+  const { values } = parseArgs(config);
+  if (values["help"]) return HELP;
+  if (values["version"]) return `${VERSION}\n`;
+  const found = readValues(OPTIONS, values);
+  const logLevel = oneOf(
+    "logLevel",
+    LOG_LEVELS,
+    (found["logLevel"] ?? OPTIONS.logLevel.default) as string,
+  );
+  const { destination, tag, json, logLevel: _, ...others } = found;
+  const payment: PaymentOptions = others;
+  if (destination !== undefined) payment.host = destination as string;
+  if (tag !== undefined) payment.tags = Object.fromEntries((tag as string[]).map(readTag));
+  if (movesMoney(findAction(payment.action ?? OPTIONS.action.default))) {
+    payment.amount ??= OPTIONS.amount.default;
   }
-  const level = oneOf("log-level", LOG_LEVELS, values["log-level"]);
-  const payment: PaymentOptions = {
-    host: values.destination,
-    port: parseNumber("port", values.port),
-    currency: values.currency,
-    check: values.check,
-    receipt: values.receipt,
-    immediate: values.immediate,
-    tags: Object.fromEntries(values.tag.map(readTag)),
-    timeout: parseNumber("timeout", values.timeout),
-    settle: parseNumber("settle", values.settle),
-  };
-  if (values.action !== undefined) payment.action = values.action;
-  const money = ACTIONS.get(findAction(values.action ?? "debit"))?.money;
-  const amount = values.amount ?? (money ? "112.45" : undefined);
-  if (amount !== undefined) payment.amount = amount;
-  if (level === "debug" || level === "info") {
-    payment.log = (direction, raw, message) => {
-      const text = `${direction}: ${printable(raw)}\n${describe(message)}\n`;
-      print(process.stderr, process.stderr.isTTY ? CLEAR_LINE + text : text);
-    };
-  }
-  return { payment, json: values.json };
+  readPlace(payment, "destination");
+  const currency = plainCurrency(payment.currency);
+  if (currency) encodeRequest(buildRequest(payment, currency));
+  return { payment, json: json === true, logLevel };
 }
 
 /** "-a -10" to "--amount=-10": parseArgs would take -10 for options. */
@@ -617,91 +780,190 @@ function summary(
   }
   const part = (text: string, value: string | undefined): string =>
     value ? `, ${text}${value}` : "";
-  const application = termText("CC", answer) ?? answer["CC"];
+  const paid = termText("CC", answer) ?? answer["CC"];
+  const application = otherApplication(request, answer) === undefined
+    ? paid
+    : `${paid} instead of ${termText("CC", request) ?? request["CC"]}`;
   const card = part("card ", answer["AA"]) + part("authorisation ", answer["AC"]);
   return what + (asked ? ` of ${asked}` : "") + part("", application) + card;
 }
 
+/** Bytes that are printed at a time: a page, which a pipe takes as a whole. */
+const PIECE = 4096;
+/** Milliseconds until a piece that nobody takes is given up at the end (our choice). */
+const STALLED = 1000;
+
 /**
- * Prints, whether anybody reads it or not: the exit status must tell the outcome all the same. Deno
- * and Bun throw when nobody reads any more, Node emits an error.
+ * A stream that the command prints on, whether anybody reads it or not: the exit status must tell
+ * the outcome all the same, and in time.
  */
-function print(stream: NodeJS.WriteStream, text: string): void {
-  if (stream.listenerCount("error") === 0) stream.on("error", () => {});
+class Output {
+  readonly isTTY: boolean;
+  readonly #stream: Writable;
+  #printed: Promise<void> = Promise.resolve();
+  #pieces = 0; // that were taken, or failed
+  #stalledAt = -1; // so many pieces
+  #broken = false;
+
+  constructor(stream: NodeJS.WriteStream & { fd: number }) {
+    this.isTTY = stream.isTTY ?? false;
+    this.#stream = withoutBlocking(stream);
+    this.#stream.on("error", () => {}); // see #write()
+  }
+
+  /** Prints behind all that was printed before. */
+  print(text: string): void {
+    const bytes = new TextEncoder().encode(text);
+    for (let at = 0; at < bytes.length; at += PIECE) {
+      const piece = bytes.subarray(at, at + PIECE);
+      this.#printed = this.#printed.then(() => this.#write(piece));
+    }
+  }
+
+  /** Resolves too when it fails: what cannot be printed does not change what became of a payment. */
+  async #write(piece: Uint8Array): Promise<void> {
+    if (this.#broken) return;
+    await new Promise<void>((resolve) => {
+      try {
+        this.#stream.write(piece, () => resolve());
+      } catch {
+        this.#broken = true; // Deno's stream calls back no more after that
+        resolve();
+      }
+    });
+    this.#pieces++;
+  }
+
+  /** Waits until all is printed, as long as somebody reads. */
+  async drained(): Promise<void> {
+    while (this.#pieces !== this.#stalledAt) {
+      const before = this.#pieces;
+      const all = this.#printed.then(() => true);
+      if (await Promise.race([all, sleep(STALLED, false)])) return;
+      if (this.#pieces === before) this.#stalledAt = before;
+    }
+  }
+}
+
+/**
+ * The stream itself where writing to it does not wait for the reader of a pipe: sockets and
+ * fs.WriteStream. Others, such as Deno's, would wait for ever, and a socket on the same pipe does
+ * not. There can be none on a file, which takes all at once.
+ */
+function withoutBlocking(stream: Writable & { fd: number }): Writable {
+  if (stream instanceof net.Socket || stream instanceof fs.WriteStream) return stream;
   try {
-    stream.write(text);
-  } catch { /* see above */ }
+    return new net.Socket({ fd: stream.fd, readable: false, writable: true });
+  } catch {
+    return stream;
+  }
+}
+
+/** What the command prints on. */
+interface Outputs {
+  stdout: Output;
+  stderr: Output;
 }
 
 /** What takes the seconds off the screen. */
 const CLEAR_LINE = "\r\x1b[K";
 
 /** Shows on a screen the seconds that the terminal takes, until called again. */
-function showSeconds(): () => void {
-  if (!process.stderr.isTTY) return () => {};
+function showSeconds(stderr: Output): () => void {
+  if (!stderr.isTTY) return () => {};
   const started = performance.now();
   const timer = setInterval(() => {
     const seconds = Math.round((performance.now() - started) / 1000);
-    print(process.stderr, `\rwaiting for the terminal, ${seconds} s`);
+    stderr.print(`\rwaiting for the terminal, ${seconds} s`);
   }, 1000);
   return () => {
     clearInterval(timer);
-    print(process.stderr, CLEAR_LINE);
+    stderr.print(CLEAR_LINE);
   };
 }
 
-function printResult(result: PaymentResult): void {
-  for (const { text } of result.receipts ?? []) {
-    print(process.stdout, `${printableLines(text)}\n`);
-  }
+function printResult(result: PaymentResult, stdout: Output): void {
+  for (const { text } of result.receipts ?? []) stdout.print(`${printableLines(text)}\n`);
   const line = printable(summary(result));
   const colour = result.status === "declined" ? "red" : "green";
   // Not left to styleText: to know whether the screen has colours it reads the environment, and
   // Deno would ask for that.
-  const shown = process.stdout.isTTY ? styleText(colour, line, { validateStream: false }) : line;
-  print(process.stdout, `${shown}\n`);
+  const shown = stdout.isTTY ? styleText(colour, line, { validateStream: false }) : line;
+  stdout.print(`${shown}\n`);
 }
 
+/** What asks the command to end: Ctrl-C, kill, and the end of the screen it runs on. */
+const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+
 /** Pays, and prints what came of it. */
-async function execute({ payment, json }: Command): Promise<keyof typeof EXIT> {
+async function execute(
+  { payment, json, logLevel }: Command,
+  { stdout, stderr }: Outputs,
+): Promise<keyof typeof EXIT> {
   const interrupt = new AbortController();
-  const onInterrupt = (): void => interrupt.abort();
-  process.once("SIGINT", onInterrupt);
-  const hideSeconds = showSeconds();
+  // Until the end, so that a second signal does not take the outcome with it.
+  for (const name of SIGNALS) process.on(name, () => interrupt.abort());
+  const hideSeconds = showSeconds(stderr);
+  const onMessage: OnMessage = (direction, raw, message) => {
+    const text = `${direction}: ${printable(raw)}\n${describe(message)}\n`;
+    stderr.print(stderr.isTTY ? CLEAR_LINE + text : text);
+  };
+  const told = logLevel === "debug" || logLevel === "info" ? { onMessage } : {};
+  const warn = (warnings: readonly Warning[] = []): void => {
+    if (logLevel === "error") return;
+    for (const { text } of warnings) stderr.print(`client.ts: warning: ${text}\n`);
+  };
   const started = performance.now();
   try {
-    const result = await pay({ ...payment, signal: interrupt.signal });
+    const result = await pay({ ...payment, ...told, signal: interrupt.signal });
     hideSeconds();
-    if (json) print(process.stdout, jsonLine(result));
-    else printResult(result);
+    warn(result.warnings);
+    await stderr.drained(); // first, should both go to the same place
+    if (json) stdout.print(jsonLine(result));
+    else printResult(result, stdout);
     return result.status;
   } catch (error) {
     hideSeconds();
     if (!(error instanceof ExchangeError)) throw error;
-    const { message, status, request, answer } = error;
-    print(process.stderr, `client.ts: ${message}\n`);
-    const money = amounts(request, request, await findCurrency(payment.currency ?? "EUR"));
+    const { message, status, request, answer, warnings } = error;
+    warn(warnings);
+    stderr.print(`client.ts: ${message}\n`);
+    await stderr.drained();
+    const money = amounts(request, request, await findCurrency(payment.currency));
     const milliseconds = Math.round(performance.now() - started);
-    const result = { status, request, answer, ...money, milliseconds, error: message };
-    if (json) print(process.stdout, jsonLine(result));
+    const result = {
+      status,
+      request,
+      answer,
+      ...money,
+      ...(warnings.length > 0 && { warnings }),
+      milliseconds,
+      error: message,
+    };
+    if (json) stdout.print(jsonLine(result));
     return status;
-  } finally {
-    process.off("SIGINT", onInterrupt);
   }
 }
 
 /** The command; its exit statuses are in the help. */
 async function main(): Promise<void> {
+  const outputs: Outputs = {
+    stdout: new Output(process.stdout),
+    stderr: new Output(process.stderr),
+  };
+  let status = 0;
   try {
     const command = readArguments(process.argv.slice(2));
-    if (typeof command === "string") print(process.stdout, command);
-    else process.exitCode = EXIT[await execute(command)];
+    if (typeof command === "string") outputs.stdout.print(command);
+    else status = EXIT[await execute(command, outputs)];
   } catch (error) {
-    const message = argumentError(error, Object.keys(OPTIONS));
+    const message = argumentError(error, OPTIONS);
     if (message === undefined) throw error;
-    print(process.stderr, `client.ts: ${message}\n`);
-    process.exitCode = 2;
+    outputs.stderr.print(`client.ts: ${message}\n`);
+    status = 2;
   }
+  await Promise.all([outputs.stdout.drained(), outputs.stderr.drained()]);
+  process.exit(status); // what nobody reads would keep Node alive
 }
 
 if (import.meta.main) main();

@@ -21,6 +21,8 @@
  * 5. github.com/OCA/l10n-france, module l10n_fr_pos_caisse_ap_ip and its pulls
  * 6. Fidecoin, public notes on CAISSE_AP V3.20, the weakest source taken alone
  * 7. public lists of EMV application identifiers
+ * 8. Viva, "AP Concert ECR integration protocol", public developer page
+ * 9. HiPay, public pages on its Android and smart-terminal connectors
  *
  * @example A message to bytes and back
  * ```ts
@@ -54,14 +56,6 @@ export interface Action extends Term {
 /**
  * The values of CD. One vendor does not implement 2 (2); T, R and C exist with single vendors only
  * (3) and are left out.
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { ACTIONS } from "./protocol.ts";
- *
- * assert.equal(ACTIONS.get("1")?.label, "credit");
- * ```
  */
 export const ACTIONS: ReadonlyMap<string, Action> = new Map([
   ["0", { label: "debit", french: "débit", money: true }], // (1)(2)(3)
@@ -81,8 +75,8 @@ const STATUSES: ReadonlyMap<string, Term> = new Map([
   ["11", { label: "taken into account", french: "prise en compte" }],
 ]);
 
-/** The first two characters of AF. (2)(5) Some terminals send 01 beside AE 10. (1)(2)(3)(5) */
-const FAILURES: ReadonlyMap<string, Term> = new Map([
+/** Why a request was not done: the first two characters of AF. (2)(5) Some terminals send 01 beside AE 10. (1)(2)(3)(5) */
+const REASONS: ReadonlyMap<string, Term> = new Map([
   ["00", { label: "unknown", french: "inconnu" }],
   ["01", { label: "authorised", french: "autorisée" }],
   ["02", { label: "call the bank", french: "appel à la banque" }],
@@ -99,7 +93,7 @@ const FAILURES: ReadonlyMap<string, Term> = new Map([
   ["13", { label: "currency not supported", french: "devise non supportée" }],
 ]);
 
-/** The values of CC. (2)(5) CB has Visa and Mastercard with it. */
+/** The values of CC, (2)(5) unless said otherwise. CB has Visa and Mastercard with it. */
 const APPLICATIONS: ReadonlyMap<string, Term> = new Map([
   ["000", { label: "any", french: "indifférent" }],
   ["001", { label: "CB contact", french: "CB contact" }],
@@ -129,6 +123,19 @@ const APPLICATIONS: ReadonlyMap<string, Term> = new Map([
   ["101", { label: "card not present", french: "vente à distance" }],
   ["201", { label: "quasi-cash", french: "quasi-cash" }],
   ["607", { label: "QR code", french: "QR code" }],
+  // (9)
+  ["301", { label: "PLBS", french: "PLBS" }],
+  ["30F", { label: "PLBS-DCC-GB", french: "PLBS-DCC-GB" }],
+  ["401", { label: "OPTALION (Crédit Lyonnais)", french: "OPTALION (Crédit Lyonnais)" }],
+  ["501", { label: "Cash-Agence", french: "Cash-Agence" }],
+  ["601", { label: "PNF (Crédit Mutuel)", french: "PNF (Crédit Mutuel)" }],
+  ["602", { label: "P3F", french: "P3F" }],
+  ["603", { label: "OPTALION", french: "OPTALION" }],
+  ["604", { label: "Préauto-CM", french: "Préauto-CM" }],
+  ["605", { label: "PRCME", french: "PRCME" }],
+  ["608", { label: "TOP3-3XCB", french: "TOP3-3XCB" }],
+  ["609", { label: "PNF-HPS", french: "PNF-HPS" }],
+  ["701", { label: "PPFCA (Crédit Agricole)", french: "PPFCA (Crédit Agricole)" }],
 ]);
 
 /** The values of CI. (1)(3)(5) */
@@ -160,14 +167,6 @@ export interface Tag {
 /**
  * The tags, by their two letters: A* are set by the terminal, B* by the POS, C* by both, Z* are
  * built of others. (3)
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { TAGS } from "./protocol.ts";
- *
- * assert.equal(TAGS.get("CB")?.label, "amount in minor units");
- * ```
  */
 export const TAGS: ReadonlyMap<string, Tag> = new Map<string, Tag>([
   ["CZ", { label: "protocol version", size: [4, 4], digits: true }], // (1)(2)(3)
@@ -177,9 +176,9 @@ export const TAGS: ReadonlyMap<string, Tag> = new Map<string, Tag>([
   ["CC", { label: "payment application", size: [3, 3], codes: APPLICATIONS }], // (1)(2)(5)
   ["CD", { label: "action", size: [1, 1], codes: ACTIONS }], // (1)(2)(3)
   ["CE", { label: "currency, ISO 4217 numeric", size: [3, 3], digits: true }], // (1)(2)
-  ["CF", { label: "private data", size: [1, 99] }], // (2)(3)
+  ["CF", { label: "private data", size: [1, 99] }], // (2)(3)(8)(9)
   ["CG", { label: "merchant contract number", size: [1, 10] }], // (1)(2)
-  ["CH", { label: "transaction reference" }], // (5)
+  ["CH", { label: "transaction reference", size: [1, 99] }], // (3)(5)
   ["CI", { label: "read mode", size: [1, 1], codes: READ_MODES }], // (1)(3)(5)
   ["CK", { label: "receipt wanted", size: [3, 3], digits: true }], // (2)(3)
   ["BA", { label: "answer at once", size: [1, 1], codes: NO_OR_YES }], // (1)(3)
@@ -192,7 +191,7 @@ export const TAGS: ReadonlyMap<string, Tag> = new Map<string, Tag>([
   ["AC", { label: "authorisation number", size: [1, 10] }], // (1)(2)(3)
   ["AD", { label: "CMC7 line of a cheque" }], // (6)
   ["AE", { label: "status", size: [2, 2], codes: STATUSES }], // (1)(2)(3)
-  ["AF", { label: "failure", size: [2, 50], codes: FAILURES }], // (1)(2)(3)(5)
+  ["AF", { label: "failure", size: [2, 50], codes: REASONS }], // (1)(2)(3)(5)
   ["AG", { label: "answer of the cheque register (FNCI)" }], // (6)
   ["AH", { label: "cheque guarantee answer" }], // (6)
   ["AI", { label: "AID of the card application", size: [1, 32] }], // (1)(2)(3)
@@ -200,6 +199,10 @@ export const TAGS: ReadonlyMap<string, Tag> = new Map<string, Tag>([
   ["AL", { label: "kind of card number in AA", size: [1, 1] }], // (3)
   ["AM", { label: "customer's phone number as typed" }], // (6)
   ["AN", { label: "customer's e-mail address as typed" }], // (6)
+  ["AP", { label: "date of the operation", size: [13, 13] }], // (3)
+  ["AQ", { label: "serial number of the terminal", size: [2, 20] }], // (3)
+  ["ID", { label: "transaction identifier" }], // (3)
+  ["IM", { label: "identifier (ID) of the debit that a credit refers to" }], // (3)
   ["ZT", { label: "receipt: the fields CK and AK", size: [1, 999] }], // (2)(3)
 ]);
 
@@ -211,37 +214,19 @@ const MONEY_TAGS = ["CZ", "CJ", "CA", "CB", "CD", "CE"] as const;
  *
  * @param action The value of CD. One that is not in {@linkcode ACTIONS} needs the four (our
  * choice).
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { mandatoryTags } from "./protocol.ts";
- *
- * assert.deepEqual(mandatoryTags("I"), ["CZ", "CJ", "CA", "CD"]);
- * ```
  */
 export function mandatoryTags(action: string | undefined): readonly string[] {
-  return action !== undefined && ACTIONS.get(action)?.money ? MONEY_TAGS : BASE_TAGS;
+  return movesMoney(action) ? MONEY_TAGS : BASE_TAGS;
 }
 
-/**
- * The tags that a request must hold and does not, or not with a value.
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { MessageReader, missingTags } from "./protocol.ts";
- *
- * const reader = new MessageReader();
- * reader.feed("CZ0040300CA00201CD001I");
- * assert.deepEqual(missingTags(reader.fields), ["CJ"]);
- * ```
- */
-export function missingTags(fields: readonly Field[]): string[] {
-  return mandatoryTags(valueOf(fields, "CD")).filter((tag) => !valueOf(fields, tag));
+/** The tags that a request must hold and does not, or not with a value. */
+export function missingTags(request: Readonly<Message>): string[] {
+  return mandatoryTags(request["CD"]).filter((tag) => !request[tag]);
 }
 
-function valueOf(fields: readonly Field[], wanted: string): string | undefined {
-  return fields.find(({ tag }) => tag === wanted)?.value;
+/** Whether an action, the value of CD, moves money. */
+export function movesMoney(action: string | undefined): boolean {
+  return action !== undefined && (ACTIONS.get(action)?.money ?? false);
 }
 
 // ---------------------------------------------------------------- messages
@@ -267,8 +252,6 @@ export interface Received {
   fields: readonly Field[];
   /** The same as an object. Of a tag that came more than once, the first (our choice). */
   message: Message;
-  /** The first field whose tag an earlier one has, if any: a tag appears at most once. (2)(6) */
-  repeated?: Field;
   /** Why it is no message, if so. */
   error?: ProtocolError;
 }
@@ -276,14 +259,6 @@ export interface Received {
 /**
  * Something that is not Caisse-AP, or cannot be sent as such. The message says what stands where,
  * and what was expected.
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { decode, ProtocolError } from "./protocol.ts";
- *
- * assert.throws(() => decode("CZ00x0300"), (error) => error instanceof ProtocolError && error.at === 4);
- * ```
  */
 export class ProtocolError extends Error {
   /** @ignore */
@@ -299,17 +274,9 @@ export class ProtocolError extends Error {
 }
 
 /**
- * The longest message that is read, in bytes (our choice: all known tags at their longest make less
- * than 9,000, and an answer to the longest request that the terminal takes by default, which gives
- * it back, must be readable).
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { MAX_MESSAGE, MessageReader } from "./protocol.ts";
- *
- * assert.equal(new MessageReader(MAX_MESSAGE).state, "empty");
- * ```
+ * The longest message that is read by default, in bytes: room for the answer to the longest request
+ * that the terminal takes, which it gives back. All known tags at their longest make less than
+ * 9,000 (our choice).
  */
 export const MAX_MESSAGE = 131_072;
 
@@ -340,15 +307,8 @@ export function encode(message: Message): Uint8Array {
  * The same as Latin-1 text, as a log shows it and `socket.write(text, "latin1")` sends it.
  *
  * @throws {ProtocolError} As {@linkcode encode}.
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { encodeText } from "./protocol.ts";
- *
- * assert.equal(encodeText({ CB: "50", CZ: "0300" }), "CZ0040300CB00250");
- * ```
  */
-export function encodeText(message: Message): string {
+export function encodeText(message: Readonly<Message>): string {
   let text = "CZ" in message ? encodeField("CZ", message["CZ"]) : "";
   for (const tag in message) if (tag !== "CZ") text += encodeField(tag, message[tag]);
   return text;
@@ -391,15 +351,22 @@ function encodeField(tag: string, value: unknown): string {
  */
 export function decode(bytes: Uint8Array | string): Message {
   const reader = new MessageReader();
-  const received = reader.feed(bytes);
-  if (reader.state !== "empty" && reader.state !== "malformed") received.push(reader.take());
-  const [first, second] = received;
+  const [first = reader.end(), ...others] = reader.feed(bytes);
   if (first === undefined) throw new ProtocolError("expected a message, got nothing", 0);
   if (first.error) throw first.error;
-  const { repeated } = first;
+  const repeated = repeatedField(first);
   if (repeated) throw new ProtocolError(`tag ${repeated.tag} is there twice`, repeated.at);
-  if (second) throw new ProtocolError("expected one message, got more after it");
+  if (others.length > 0 || reader.state !== "empty") {
+    throw new ProtocolError("expected one message, got more after it");
+  }
   return first.message;
+}
+
+/** The first field whose tag an earlier one has, if any: a tag appears at most once. (2)(6) */
+export function repeatedField({ fields, message }: Received): Field | undefined {
+  if (fields.length === Object.keys(message).length) return undefined;
+  const seen = new Set<string>();
+  return fields.find(({ tag }) => seen.size === seen.add(tag).size);
 }
 
 /** Bytes as Latin-1 text, one character each. TextDecoder's "latin1" is Windows-1252. */
@@ -411,15 +378,58 @@ function latin1(bytes: Uint8Array): string {
   return text;
 }
 
-/** How something begins that is not Caisse-AP but may come from a wrong port, or to this one. */
+/** What else begins so: it came from a wrong port, or to this one. */
 const FOREIGN: readonly [RegExp, string][] = [
+  // 33 or 34 characters of fixed width: cash register, amount, modes, currency, private data (4)
+  [/^\x02?\d{15,16}[ -~]{17,19}/, "Concert V2, the older protocol with fields of fixed width"],
   [/^\x02/, "serial framing (STX): over IP a message goes without STX, ETX and LRC"], // (4)
+  [/^\x05/, "the serial dialogue (ENQ): over IP a POS just sends its request"], // (4)
   [/^[\x15\x16]\x03/, "TLS: Caisse-AP over IP is not encrypted"], // (6)
   [
     /^(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|CONNECT|TRACE) |^HTTP\//,
     "HTTP: Caisse-AP is fields over a raw TCP socket",
   ],
+  [/^\s*[{[]/, "JSON: a message is fields such as CZ0040300"],
+  [/^\s*<[?!A-Za-z]/, "XML: a message is fields such as CZ0040300"],
+  [
+    /^(?:[\0-\x03][^]|[^][\0-\x03]|\0\0[\0-\x03][^]|[^][\0-\x03]\0\0|\d{2,4})CZ\d{3}/,
+    "a length before the message: nothing stands before CZ",
+  ],
 ];
+
+/** A character of UTF-8 as Latin-1 text; an emoji is one as Python counts, and two as Java does. */
+const UTF8 = ["[\\xf0-\\xf4][\\x80-\\xbf]{3}", "[\\x80-\\xbf\\xf0-\\xf4][\\x80-\\xbf]"]
+  .map((four) => `[\\0-\\x7f]|[\\xc2-\\xdf][\\x80-\\xbf]|[\\xe0-\\xef][\\x80-\\xbf]{2}|${four}`);
+
+/** Says whether the length of a field, with what comes after it, seems to count characters. */
+function countsCharacters({ tag, value }: Field, rest: string): string | undefined {
+  const counts = UTF8.some((character) => {
+    const field = `^(?:${character}){${value.length}}(?=[A-Z]{2}\\d{3}|[\\r\\n]|$)`;
+    return (new RegExp(field).exec(value + rest)?.[0].length ?? 0) > value.length;
+  });
+  if (!counts) return undefined;
+  return `; this looks like a ${tag} in UTF-8 whose length counts characters: it counts bytes`;
+}
+
+/** Why bytes are perhaps no message, as far as one can guess. */
+function suspicion(raw: string, rest: string, before: Field | undefined): string {
+  const [, foreign] = FOREIGN.find(([pattern]) => pattern.test(raw)) ?? [];
+  if (foreign) return `; this looks like ${foreign}`;
+  if (/^[A-Za-z]{2}\d{3}/.test(rest) && !/^[A-Z]{2}/.test(rest)) {
+    return "; this looks like a tag in lower-case letters";
+  }
+  if (!before || /^[A-Z]{2}\d{3}/.test(rest)) return ""; // what is too long is well-formed
+  const inUtf8 = countsCharacters(before, rest);
+  if (inUtf8) return inUtf8;
+  const { tag, value } = before;
+  const tooLong = [1, 2, 3, 4].some((more) =>
+    /^[A-Z]{2}\d{3}/.test(value.slice(-more) + rest.slice(0, HEAD))
+  );
+  const length = String(1000 + value.length).slice(1);
+  return `; perhaps the length of ${tag} before it, ${length}, is too ${
+    tooLong ? "long" : "short"
+  }`;
+}
 
 /**
  * What a {@linkcode MessageReader} holds: nothing; a message cut inside a field; whole fields only,
@@ -428,14 +438,18 @@ const FOREIGN: readonly [RegExp, string][] = [
  */
 export type ReaderState = "empty" | "incomplete" | "whole" | "malformed";
 
+/** Receives the control characters that a {@linkcode MessageReader} has skipped. */
+export type OnControl = (characters: string) => void;
+
 /**
  * Cuts a stream of bytes into messages. Feed it chunks of any size, cut anywhere: terminals split
  * an answer over segments, also between two fields (5, pulls 787 and 798). It holds the message in
  * progress only, by default at most {@linkcode MAX_MESSAGE} bytes of it.
  *
  * A message ends at CR or LF, which some POS send after it (2), or at the CZ of the next one, where
- * a connection is kept. Otherwise nothing marks its end: who feeds the reader must tell by the time
- * that nothing came, or by the end of the connection.
+ * a connection is kept. Otherwise nothing marks its end: {@linkcode MessageFramer} tells it by the
+ * time that nothing came. ACK, EOT and CAN, which POS made for the serial dialogue send between
+ * messages (4), are skipped like CR and LF.
  *
  * @example Reading until the sender pauses
  * ```ts
@@ -446,20 +460,24 @@ export type ReaderState = "empty" | "incomplete" | "whole" | "malformed";
  * reader.feed("CZ0040300AE");
  * reader.feed("00210");
  * assert.equal(reader.state, "whole");
- * const { message } = reader.take(); // nothing came for a while: that was all
- * assert.equal(message.AE, "10");
+ * const received = reader.end(); // nothing came for a while: that was all
+ * assert.equal(received?.message.AE, "10");
  * ```
  */
 export class MessageReader {
   #fields: Field[] = [];
+  #message: Message = {};
   #raw = ""; // of #fields
   #rest = ""; // of the stream: a part of the next field
+  #needed = 0; // characters of #rest until there is something to read
   #malformed = false;
   readonly #most: number;
+  readonly #onControl: OnControl | undefined;
 
   /** A reader of messages of so many bytes at most. */
-  constructor(most: number = MAX_MESSAGE) {
+  constructor(most: number = MAX_MESSAGE, onControl?: OnControl) {
     this.#most = most;
+    this.#onControl = onControl;
   }
 
   /** What it holds now. */
@@ -469,9 +487,9 @@ export class MessageReader {
     return this.#fields.length === 0 ? "empty" : "whole";
   }
 
-  /** The fields of the message in progress that are whole. */
-  get fields(): readonly Field[] {
-    return this.#fields;
+  /** The whole fields of the message in progress. */
+  get message(): Readonly<Message> {
+    return this.#message;
   }
 
   /**
@@ -483,49 +501,64 @@ export class MessageReader {
   feed(chunk: Uint8Array | string): Received[] {
     const ended: Received[] = [];
     if (this.#malformed) return ended;
-    const text = this.#rest + (typeof chunk === "string" ? chunk : latin1(chunk));
+    // Appended to the field, and read from there: V8 copies a concatenation that is held in a
+    // variable for each part that is cut from it.
+    this.#rest += typeof chunk === "string" ? chunk : latin1(chunk);
+    if (this.#rest.length < this.#needed) return ended;
+    const text = this.#rest;
     this.#rest = "";
+    this.#needed = 0;
     let at = 0;
     while (at < text.length) {
-      const lineEnd = text[at] === "\r" || text[at] === "\n";
-      if ((lineEnd || text.startsWith("CZ", at)) && this.#fields.length > 0) {
-        ended.push(this.take());
+      const between = text[at]! < " " ? BETWEEN.exec(text.slice(at))?.[0] : undefined;
+      if (this.#fields.length > 0 && (between || text.startsWith("CZ", at))) {
+        ended.push(this.#take());
       }
-      if (lineEnd) {
-        at++;
+      if (between) {
+        at += between.length;
+        if (/[^\r\n]/.test(between)) this.#onControl?.(between);
         continue;
       }
-      const head = text.slice(at, at + HEAD);
-      const end = at + HEAD + Number(head.slice(2));
-      const error = this.#wrongHead(head);
-      if (error || head.length < HEAD || end > text.length) {
+      const start = at + HEAD;
+      const end = start + lengthAt(text, at);
+      if (!(end <= text.length) || this.#raw.length + end - at > this.#most) {
         this.#rest = text.slice(at);
+        const error = this.#wrongHead(this.#rest.slice(0, HEAD));
         if (error) ended.push(this.#fail(error));
+        else if (end) this.#needed = end - at;
         return ended;
       }
-      this.#fields.push({
-        tag: head.slice(0, 2),
-        value: text.slice(at + HEAD, end),
-        at: this.#raw.length,
-      });
-      this.#raw += text.slice(at, end);
+      const field = text.slice(at, end);
+      const tag = field.slice(0, 2);
+      const value = field.slice(HEAD);
+      this.#fields.push({ tag, value, at: this.#raw.length });
+      this.#message[tag] ??= value;
+      this.#raw += field;
       at = end;
     }
     return ended;
   }
 
-  /** Takes what is there as a message. It has an `error` when it is cut inside a field. */
-  take(): Received {
-    const message: Message = {};
+  /**
+   * Takes what is there as a message, if anything is: no more is to come, or nothing came for a
+   * while. It has an `error` when it is cut inside a field.
+   */
+  end(): Received | undefined {
+    return this.state === "whole" || this.state === "incomplete" ? this.#take() : undefined;
+  }
+
+  #take(): Received {
     const raw = this.#raw + this.#rest;
-    const received: Received = { raw, fields: this.#fields, message };
-    for (const field of this.#fields) {
-      if (field.tag in message) received.repeated ??= field;
-      else message[field.tag] = field.value;
+    const received: Received = { raw, fields: this.#fields, message: this.#message };
+    if (this.#rest !== "") {
+      const before = this.#fields.at(-1);
+      const inUtf8 = (before && countsCharacters(before, this.#rest)) ?? "";
+      received.error = new ProtocolError(cutField(this.#rest) + inUtf8, raw.length);
     }
-    if (this.#rest !== "") received.error = new ProtocolError(missing(this.#rest), raw.length);
     this.#fields = [];
+    this.#message = {};
     this.#raw = this.#rest = "";
+    this.#needed = 0;
     return received;
   }
 
@@ -547,16 +580,35 @@ export class MessageReader {
   }
 
   #fail(error: ProtocolError): Received {
+    const rest = this.#rest;
+    const received = this.#take();
     this.#malformed = true;
-    const received = this.take();
-    const other = FOREIGN.find(([pattern]) => pattern.test(received.raw))?.[1];
-    if (other) error.message += `; this looks like ${other}`;
+    error.message += suspicion(received.raw, rest, received.fields.at(-1));
     return { ...received, error };
   }
 }
 
+/** What may stand between messages: line ends, and ACK, EOT and CAN of the serial dialogue. */
+const BETWEEN = /^[\r\n\x04\x06\x18]+/;
+
+/** The length in a tag and a length; NaN if they are cut or not well-formed. */
+function lengthAt(text: string, at: number): number {
+  const isTag = isLetter(text.charCodeAt(at)) && isLetter(text.charCodeAt(at + 1));
+  const hundreds = digit(text.charCodeAt(at + 2));
+  const tens = digit(text.charCodeAt(at + 3));
+  return isTag ? hundreds * 100 + tens * 10 + digit(text.charCodeAt(at + 4)) : NaN;
+}
+
+function isLetter(code: number): boolean {
+  return code >= 65 && code <= 90; // A-Z
+}
+
+function digit(code: number): number {
+  return code >= 48 && code <= 57 ? code - 48 : NaN; // 0-9
+}
+
 /** What a field lacks that is cut. */
-function missing(field: string): string {
+function cutField(field: string): string {
   const tag = field.slice(0, 2);
   if (tag.length < 2) return `expected the second letter of the tag after "${tag}", got the end`;
   if (field.length < HEAD) return `expected the length of ${tag} in three digits, got the end`;
@@ -564,73 +616,197 @@ function missing(field: string): string {
   return `expected ${expected} characters for ${tag}, got ${field.length - HEAD}`;
 }
 
+/** How a {@linkcode MessageFramer} tells where a message ends. */
+export interface FramerOptions {
+  /**
+   * Milliseconds without a byte after which whole fields are a message; Infinity: never. Asked when
+   * the fields so far are whole.
+   */
+  pause: (fields: Readonly<Message>) => number;
+  /** Receives each message, whole or malformed. */
+  onMessage: (received: Received) => void;
+  /** Receives control characters between messages. Default: nobody. */
+  onControl?: OnControl;
+  /** The longest message, in bytes. Default: {@linkcode MAX_MESSAGE}. */
+  most?: number;
+}
+
+/**
+ * Tells where each message of a stream ends: at a line end, at the next CZ, at a pause after whole
+ * fields, or at the end of the stream.
+ */
+export class MessageFramer {
+  readonly #reader: MessageReader;
+  readonly #options: FramerOptions;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  /** A framer of a stream that is yet to come. */
+  constructor(options: FramerOptions) {
+    this.#reader = new MessageReader(options.most, options.onControl);
+    this.#options = options;
+  }
+
+  /** What it holds now. */
+  get state(): ReaderState {
+    return this.#reader.state;
+  }
+
+  /** The whole fields of the message in progress. */
+  get message(): Readonly<Message> {
+    return this.#reader.message;
+  }
+
+  /** Takes a chunk of the stream; text stands for Latin-1 bytes. */
+  feed(chunk: Uint8Array | string): void {
+    clearTimeout(this.#timer);
+    const { pause, onMessage } = this.#options;
+    for (const received of this.#reader.feed(chunk)) onMessage(received);
+    if (this.#reader.state !== "whole") return;
+    const milliseconds = pause(this.#reader.message);
+    if (milliseconds === Infinity) return;
+    const take = (): void => {
+      const received = this.end();
+      if (received) onMessage(received);
+    };
+    if (milliseconds > 0) this.#timer = setTimeout(take, milliseconds);
+    else take();
+  }
+
+  /** Waits until the next chunk, however long that takes. */
+  hold(): void {
+    clearTimeout(this.#timer);
+  }
+
+  /** Waits no longer, and gives what is left, if anything is. */
+  end(): Received | undefined {
+    this.hold();
+    return this.#reader.end();
+  }
+}
+
 // ---------------------------------------------------------------- conformance
+
+/** Something that a person should know of a message, or of what was done with it. */
+export interface Warning {
+  /** Which one it is, for programs: the words may change, the code stays. */
+  code: string;
+  /** The words. */
+  text: string;
+  /** The tag of the field that it is about, if it is about one. */
+  tag?: string;
+}
+
+/** By whom a request that deviates so is refused: every terminal, a strict one, or none. */
+export const DEVIATIONS = {
+  "malformed": "always", // it cannot be read
+  "missing-tags": "always", // (1)(2)(3)(4)
+  "not-an-amount": "always", // money must come out true: 112.45 is no amount, nor is -11245 (1)(2)
+  "order": "strict", // CZ comes first (2)(6)
+  "late": "strict", // fields after the answer belong to no request
+  "repeated-tag": "strict", // (2)(6)
+  "terminal-tag": "strict", // A* is for the terminal to set (3)
+  "empty": "strict", // a field with nothing to say is left out (2)(6)
+  "size": "strict", // as in TAGS
+  "not-digits": "strict", // as in TAGS
+  "not-ascii": "strict", // (1)(2)(3)
+  "unknown-value": "strict", // as in TAGS
+  "zero-amount": "never", // no source forbids it
+  "one-digit-amount": "never", // POS send it (4)
+  "private-data": "never", // vendors publish a CF of 183 characters (8), and § in it (9)
+  "partial-payment": "never", // BF: only newer Ingenico software fails on it (5, pull 645)
+  "unknown-tag": "never", // vendors have tags of their own (3)(4)(9)
+  "unknown-application": "never", // the list is hardly all there is (our choice)
+  "unknown-action": "never", // it is answered AF 12 (3)
+  "more": "never", // what is not listed is not known
+} as const;
+
+/** Something in a request that the protocol does not want. */
+export type Deviation = Warning & { code: keyof typeof DEVIATIONS };
 
 /** Deviations that are told of one request (our choice: one that is all wrong needs no list). */
 const MAX_DEVIATIONS = 20;
 
-/** Something in a request that the protocol does not want. */
-export interface Deviation {
-  /** What is there, and what the protocol wants. */
-  message: string;
-  /** Whether a strict terminal serves the request all the same (our choice). */
-  tolerated: boolean;
-}
-
 /**
  * What a request has that the protocol does not want: every field is held against {@linkcode TAGS}.
- * Mandatory tags that are missing are another matter, see {@linkcode missingTags}.
  *
  * @example
  * ```ts
  * import assert from "node:assert/strict";
- * import { decode, deviations, MessageReader } from "./protocol.ts";
+ * import { deviations, MessageReader } from "./protocol.ts";
  *
- * const reader = new MessageReader();
- * reader.feed("CZ0040300CB0015");
- * const [deviation] = deviations(reader.take());
- * assert.equal(deviation?.message, "CB: expected 2 to 12 characters, got 1");
+ * const [request] = new MessageReader().feed("CZ0040300CJ003012CA00201CD001I\n");
+ * const [deviation] = request ? deviations(request) : [];
+ * assert.equal(deviation?.code, "size");
+ * assert.equal(deviation?.text, "CJ: expected 12 characters, got 3");
  * ```
  */
 export function deviations(request: Received): Deviation[] {
   const found: Deviation[] = [];
-  const add = (message: string, tolerated = false): unknown => found.push({ message, tolerated });
-  const { fields, repeated, error } = request;
-  if (error) add(`malformed ${error.message}`);
-  const first = fields[0]?.tag;
-  if (first !== undefined && first !== "CZ") add(`expected CZ to come first, got ${first}`); // (2)(6)
-  if (repeated) {
-    add(`expected a tag at most once, got ${repeated.tag} again at byte ${repeated.at}`); // (2)(6)
+  const tell = (code: Deviation["code"], text: string, tag?: string): void => {
+    found.push({ code, text, ...(tag && { tag }) });
+  };
+  const { fields, message, error } = request;
+  if (error) tell("malformed", `malformed ${error.message}`);
+  const first = fields[0]?.tag ?? "CZ";
+  if (first !== "CZ") tell("order", `expected CZ to come first, got ${first}`);
+  const { tag: twice, at } = repeatedField(request) ?? {};
+  if (twice) {
+    tell("repeated-tag", `expected a tag at most once, got ${twice} again at byte ${at}`, twice);
   }
+  const amount = movesMoney(message["CD"]) ? message["CB"] ?? "" : "";
+  if (/\D/.test(amount)) {
+    const got = printable(amount);
+    tell("not-an-amount", `CB: expected minor units, 11245 for 112.45, got "${got}"`, "CB");
+  } else if (/^0+$/.test(amount)) tell("zero-amount", "CB: expected more than zero", "CB");
   for (const { tag, value } of fields) {
     if (found.length >= MAX_DEVIATIONS) {
-      add("there may be more that is not listed here", found.every(({ tolerated }) => tolerated));
+      tell("more", "there may be more that is not listed here");
       break;
     }
+    const about = (code: Deviation["code"], text: string): void =>
+      tell(code, `${tag}: ${text}`, tag);
     const known = TAGS.get(tag);
     if (!known) {
-      add(`${tag}: expected a tag of the protocol`, true);
+      about("unknown-tag", "expected a tag of the protocol");
       continue;
     }
     const { size: [min, max] = [1, 999], digits, codes, label } = known;
-    if (tag.startsWith("A")) add(`${tag}: expected from the terminal only`); // (3)
-    if (tag === "BF") add("BF: expected none, newer Ingenico software fails on it", true); // (5, pull 645)
-    if (value === "") add(`${tag}: expected the field to be left out, got length 000`); // (2)(6)
-    else if (value.length < min || value.length > max) {
-      add(
-        `${tag}: expected ${
-          min === max ? min : `${min} to ${max}`
-        } characters, got ${value.length}`,
-      );
-    } else if (codes && !meaning(tag, value)) {
-      const open = tag === "CC" || tag === "CD"; // CD: single vendors have others (3); CC: our choice
-      add(`${tag}: expected a known ${label}, got "${printable(value)}"`, open);
+    const own = OWN_CODES[tag] ?? {};
+    if (tag.startsWith("A")) about("terminal-tag", "expected from the terminal only");
+    if (tag === "BF") {
+      about("partial-payment", "expected none, newer Ingenico software fails on it");
     }
-    if (digits && /\D/.test(value)) add(`${tag}: expected digits, got "${printable(value)}"`);
-    else if (/[^\x20-\x7e]/.test(value)) add(`${tag}: expected ASCII, got "${printable(value)}"`);
+    if (value === "") about("empty", "expected the field to be left out, got length 000");
+    else if (value.length < min || value.length > max) {
+      const size = min === max ? min : `${min} to ${max}`;
+      const short = value.length === 1 ? own.short : undefined;
+      about(short ?? own.size ?? "size", `expected ${size} characters, got ${value.length}`);
+    } else if (codes && !meaning(tag, value)) {
+      about(own.value ?? "unknown-value", `expected a known ${label}, got "${printable(value)}"`);
+    }
+    if (digits && /\D/.test(value)) {
+      if (tag === "CB" && value === amount) continue; // told above
+      about("not-digits", `expected digits, got "${printable(value)}"`);
+    } else if (/[^\x20-\x7e]/.test(value)) {
+      about(own.ascii ?? "not-ascii", `expected ASCII, got "${printable(value)}"`);
+    }
+  }
+  const missing = error ? [] : missingTags(message);
+  if (missing.length > 0) {
+    tell("missing-tags", `expected the mandatory tags ${missing.join(", ")}`);
   }
   return found;
 }
+
+/** Codes for what single tags deviate in, where they are judged otherwise than all others. */
+const OWN_CODES: Readonly<
+  Record<string, { [Kind in "size" | "short" | "value" | "ascii"]?: Deviation["code"] }>
+> = {
+  CB: { short: "one-digit-amount" },
+  CC: { value: "unknown-application" },
+  CD: { value: "unknown-action" },
+  CF: { size: "private-data", ascii: "private-data" },
+};
 
 // ---------------------------------------------------------------- receipts
 
@@ -649,13 +825,6 @@ export interface Receipt {
  * HTML). (2)(3)
  *
  * @returns Undefined when no receipt is wanted. Digits that are missing count as 0 (our choice).
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { wantedReceipt } from "./protocol.ts";
- *
- * assert.equal(wantedReceipt("110")?.copy, "merchant");
- * ```
  */
 export function wantedReceipt(
   ck: string,
@@ -691,27 +860,33 @@ export function encodeReceipt({ copy, format, text }: Receipt): string {
 }
 
 /**
- * The receipts in the value of ZT; none where it holds none that can be read.
+ * The receipts in the value of ZT; none where it holds none that can be read. Base64 with line
+ * feeds in it is read, and a ZT whose length is one off what it holds: terminals send both. (2)(9)
  *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { decodeReceipts, encodeReceipt } from "./protocol.ts";
- *
- * const [receipt] = decodeReceipts(encodeReceipt({ copy: "customer", format: "text", text: "DEBIT" }));
- * assert.equal(receipt?.text, "DEBIT");
- * ```
+ * @param onUnreadable Receives what is there instead of a receipt.
  */
-export function decodeReceipts(zt: string): Receipt[] {
+export function decodeReceipts(zt: string, onUnreadable?: (warning: Warning) => void): Receipt[] {
   const reader = new MessageReader();
-  const [{ fields } = reader.take()] = reader.feed(zt);
+  // The line feed ends the message, or stands for the last character that ZT is too short for.
+  const [received = reader.end()] = reader.feed(`${zt}\n`);
+  const warn = (tag: string, expected: string, value: string): void => {
+    const got = printable(value.length > 40 ? `${value.slice(0, 40)}...` : value);
+    onUnreadable?.({ code: "receipt", text: `${tag}: expected ${expected}, got "${got}"`, tag });
+  };
+  const receipts: Receipt[] = [];
   let kind: ReturnType<typeof wantedReceipt>;
-  return fields.flatMap(({ tag, value }): Receipt[] => {
+  for (const { tag, value } of received?.fields ?? []) {
     if (tag === "CK") kind = wantedReceipt(value);
-    if (tag !== "AK" || !/^[A-Za-z0-9+/]+={0,2}$/.test(value) || value.length % 4 !== 0) return [];
-    const copy = kind?.copy === "merchant" ? "merchant" : "customer";
-    return [{ copy, format: kind?.format ?? "text", text: atob(value) }];
-  });
+    if (tag !== "AK") continue;
+    const base64 = value.replace(/[\r\n]|=+[\r\n]*$/g, "");
+    if (!/^[A-Za-z0-9+/]+$/.test(base64) || base64.length % 4 === 1) warn("AK", "base64", value);
+    else {
+      const copy = kind?.copy === "merchant" ? "merchant" : "customer";
+      receipts.push({ copy, format: kind?.format ?? "text", text: atob(base64) });
+    }
+  }
+  if (!received?.fields.some(({ tag }) => tag === "AK")) warn("ZT", "the fields CK and AK", zt);
+  return receipts;
 }
 
 // ---------------------------------------------------------------- amounts
@@ -721,7 +896,7 @@ export function decodeReceipts(zt: string): Receipt[] {
  *
  * @param amount Digits, a dot before the decimals, a minus sign before all if negative.
  * @param decimals How many the currency has: 2 for EUR.
- * @throws {OptionError} It is no decimal number, has more decimals than the currency, or more than
+ * @throws {RangeError} It is no decimal number, has more decimals than the currency, or more than
  * the 12 digits of CB. (1)
  * @example
  * ```ts
@@ -732,7 +907,7 @@ export function decodeReceipts(zt: string): Receipt[] {
  * ```
  */
 export function toMinorUnits(amount: string, decimals: number): string {
-  const wrong = (expected: string) => new OptionError("amount", expected, amount);
+  const wrong = (expected: string) => new RangeError(`expected ${expected}, got ${shown(amount)}`);
   const [, sign = "", whole = "", fraction = ""] = /^(-?)(\d+)(?:\.(\d+))?$/.exec(amount) ?? [];
   if (whole === "") throw wrong("a decimal number with a dot, such as 112.45");
   if (fraction.length > decimals) {
@@ -749,13 +924,6 @@ export function toMinorUnits(amount: string, decimals: number): string {
  * @param units Digits, leading zeros allowed, as in CB; a minus sign before them if negative.
  * @param decimals How many the currency has: 2 for EUR.
  * @throws {RangeError} It is not digits.
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { toDecimal } from "./protocol.ts";
- *
- * assert.equal(toDecimal("0011245", 2), "112.45");
- * ```
  */
 export function toDecimal(units: string, decimals: number): string {
   const [, sign = "", digits = ""] = /^(-?)0*(\d+)$/.exec(units) ?? [];
@@ -778,14 +946,6 @@ const CURRENCIES: ReadonlyMap<string, [letters: string, decimals: number]> = new
 
 /**
  * The amount of a message for people, if it is one in a currency that is common in France.
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { moneyText } from "./protocol.ts";
- *
- * assert.equal(moneyText({ CB: "11245", CE: "978" }), "112.45 EUR");
- * ```
  */
 export function moneyText({ CB = "", CE = "" }: Readonly<Message>): string | undefined {
   const [letters, decimals] = CURRENCIES.get(CE) ?? [];
@@ -815,8 +975,8 @@ export type Verdict =
 /**
  * Tells what an answer means.
  *
- * After BA 1 both AE 11 (1) and AE 10 (3) only say that the terminal has accepted the request. An
- * approval must fit the request; a decline need not: a payment that a person cancelled comes back
+ * After BA 1 both AE 11 (1) and AE 10 (3) only say that the terminal has accepted the request. Beside
+ * AE 10 only AF 01 has a source: any other reason contradicts it. An approval must fit the request; a decline need not: a payment that a person cancelled comes back
  * without its amount. (5)
  *
  * @example
@@ -830,21 +990,25 @@ export type Verdict =
  * assert.equal(verdict.failure.label, "refused");
  * ```
  */
-export function interpret(request: Message, answer: Message): Verdict {
-  const status = answer["AE"];
-  if (status === "01") return { status: "declined", failure: readFailure(answer["AF"] ?? "") };
-  if (status === "11" || (status === "10" && request["BA"] === "1")) return { status: "accepted" };
-  if (status === "10") {
-    const error = misfit(request, answer);
-    return error === undefined ? { status: "approved" } : { status: "invalid", error };
+export function interpret(request: Readonly<Message>, answer: Readonly<Message>): Verdict {
+  const { AE: status, AF: reason } = answer;
+  if (status === "01") return { status: "declined", failure: readFailure(reason ?? "") };
+  if (status === "11") return { status: "accepted" };
+  if (status !== "10") {
+    const expected = `expected the status AE to be ${[...STATUSES.keys()].join(", ")}`;
+    return { status: "invalid", error: `${expected}, got ${shown(status)}` };
   }
-  const expected = `expected the status AE to be ${[...STATUSES.keys()].join(", ")}`;
-  return { status: "invalid", error: `${expected}, got ${shown(status)}` };
+  if (reason && !reason.startsWith("01")) {
+    return { status: "invalid", error: `expected no AF beside AE 10 but 01, got ${shown(reason)}` };
+  }
+  if (request["BA"] === "1") return { status: "accepted" };
+  const error = misfit(request, answer);
+  return error === undefined ? { status: "approved" } : { status: "invalid", error };
 }
 
 function readFailure(value: string): Failure {
   const code = value.slice(0, 2);
-  const term = FAILURES.get(code) ?? (code === "" ? NO_REASON : UNDOCUMENTED_REASON);
+  const term = REASONS.get(code) ?? (code === "" ? NO_REASON : UNDOCUMENTED_REASON);
   return { code, ...term, detail: value.slice(2).trim() };
 }
 
@@ -855,25 +1019,13 @@ const UNDOCUMENTED_REASON: Term = { label: "undocumented reason", french: "motif
 const ANSWERED_TAGS = ["CA", "CB", "CD", "CE"] as const;
 
 /**
- * Whether fields have all that an answer needs, so that more of it is hardly yet to come: AE 01 a
- * failure, other statuses the tags of the request that are checked (our choice).
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { isComplete, MessageReader } from "./protocol.ts";
- *
- * const reader = new MessageReader();
- * reader.feed("CZ0040300AE00210");
- * assert.equal(isComplete({ CA: "01", CD: "I" }, reader.fields), false);
- * ```
+ * Whether an answer is probably whole: a decline has AF; any other has echoed those of CA, CB, CD,
+ * CE that the request had (our choice).
  */
-export function isComplete(request: Message, fields: readonly Field[]): boolean {
-  const status = valueOf(fields, "AE");
-  const needed = status === "01"
-    ? ["AF"]
-    : ANSWERED_TAGS.filter((tag) => request[tag] !== undefined);
-  return status !== undefined && needed.every((tag) => valueOf(fields, tag) !== undefined);
+export function seemsWhole(request: Readonly<Message>, answer: Readonly<Message>): boolean {
+  if (answer["AE"] === "01") return answer["AF"] !== undefined;
+  return answer["AE"] !== undefined &&
+    ANSWERED_TAGS.every((tag) => request[tag] === undefined || answer[tag] !== undefined);
 }
 
 /**
@@ -881,7 +1033,7 @@ export function isComplete(request: Message, fields: readonly Field[]): boolean 
  * as far as it has them (our choice); CZ and CJ are the terminal's own. Leading zeros of CB do not
  * count, and after BF 1 it may be lower. (5)
  */
-function misfit(request: Message, answer: Message): string | undefined {
+function misfit(request: Readonly<Message>, answer: Readonly<Message>): string | undefined {
   for (const tag of ANSWERED_TAGS) {
     const asked = request[tag];
     const got = answer[tag];
@@ -905,14 +1057,6 @@ function fitsAmount(asked: string, got: string, partly: boolean): boolean {
 /**
  * Text with its control characters escaped, so that what a peer sent cannot move a cursor or forge
  * a line of a log.
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { printable } from "./protocol.ts";
- *
- * assert.equal(printable("\x1b[2J"), "\\x1b[2J");
- * ```
  */
 export function printable(text: string): string {
   return text.replace(
@@ -929,14 +1073,6 @@ function shown(value: string | undefined): string {
 /**
  * A value as JSON on one line, with every control character escaped: JSON itself leaves U+007F to
  * U+009F as they are.
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { jsonLine } from "./protocol.ts";
- *
- * assert.equal(jsonLine({ CF: "\x9b2J" }), '{"CF":"\\u009b2J"}\n');
- * ```
  */
 export function jsonLine(value: unknown): string {
   const escape = (char: string): string => `\\u00${char.charCodeAt(0).toString(16)}`;
@@ -945,14 +1081,6 @@ export function jsonLine(value: unknown): string {
 
 /**
  * Text of several lines, such as a receipt, each indented and {@linkcode printable}.
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { printableLines } from "./protocol.ts";
- *
- * assert.equal(printableLines("one\ntwo"), "  one\n  two");
- * ```
  */
 export function printableLines(text: string): string {
   return text.split(/\r\n|\r|\n/).map((line) => `  ${printable(line)}`).join("\n");
@@ -960,14 +1088,6 @@ export function printableLines(text: string): string {
 
 /**
  * What a value of a tag means, if it is one that has a meaning of its own and is known.
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { meaning } from "./protocol.ts";
- *
- * assert.equal(meaning("AF", "0451")?.french, "refusée");
- * ```
  */
 export function meaning(tag: string, value: string | undefined): Term | undefined {
   if (value === undefined) return undefined;
@@ -976,16 +1096,8 @@ export function meaning(tag: string, value: string | undefined): Term | undefine
 
 /**
  * A message for people to read: a line a field, with the meaning of each tag and code.
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { describe } from "./protocol.ts";
- *
- * assert.match(describe({ CD: "1" }), /action: credit \(crédit\)$/);
- * ```
  */
-export function describe(message: Message): string {
+export function describe(message: Readonly<Message>): string {
   return Object.entries(message).map(([tag, value]) => {
     const label = TAGS.get(tag)?.label ?? "unknown tag";
     const term = meaning(tag, value);
@@ -997,51 +1109,66 @@ export function describe(message: Message): string {
 
 /**
  * A term in English and French, once where it is the same in both.
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { inWords } from "./protocol.ts";
- *
- * assert.equal(inWords({ label: "refused", french: "refusée" }), "refused (refusée)");
- * ```
  */
 export function inWords({ label, french }: Term): string {
   return label === french ? label : `${label} (${french})`;
 }
 
-// ---------------------------------------------------------------- what both sides need
+// ---------------------------------------------------------------- the commands
+
+/** The version of this package. */
+export const VERSION = "0.1.0";
+
+/** How much a log tells, from all to little. */
+export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
+/** One of {@linkcode LOG_LEVELS}. */
+export type LogLevel = typeof LOG_LEVELS[number];
+
+/** An option of a command, and of the library by the same name in camel case. */
+export interface Option {
+  /** The heading in the help that it stands under, with those after it. */
+  heading?: string;
+  /** One or two letters, after a single dash. */
+  short?: string;
+  /** What its value is called in the help. A switch has none. */
+  value?: string;
+  /** What it is when it is not given. */
+  default?: string | number;
+  /** The least number that it can be. */
+  min?: number;
+  /** The greatest number that it can be. */
+  max?: number;
+  /** Takes whole numbers only. */
+  whole?: boolean;
+  /** May be given again. */
+  multiple?: boolean;
+  /** What it does. Without it, the option is one of the library only. */
+  help?: string;
+}
+
+/** Options by their names in the library. */
+export type Options = Readonly<Record<string, Option>>;
 
 /**
  * An option of a command or a function that is not as it must be. The message names it, what was
  * expected and what came.
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { OptionError } from "./protocol.ts";
- *
- * const { message } = new OptionError("port", "a number", "x");
- * assert.equal(message, 'port: expected a number, got "x"');
- * ```
  */
 export class OptionError extends Error {
   /** @ignore */
   override name = "OptionError";
-  /** The option: logLevel in the library, log-level in a command. */
+  /** The option by its name in the library. */
   readonly option: string;
   /** The message without the option. */
   readonly problem: string;
 
-  /** `expected` completes "expected ..."; the nearest of `words` is suggested. */
-  constructor(option: string, expected: string, got: unknown, words: Iterable<string> = []) {
+  /** `expected` completes "expected ..."; `meant` is what was perhaps meant. */
+  constructor(option: string, expected: string, got: unknown, meant?: string) {
     const simple = got === null || typeof got !== "object" && typeof got !== "function";
     const value = typeof got === "string"
       ? shown(got)
       : simple
       ? String(got ?? "none")
       : typeof got;
-    const meant = typeof got === "string" ? nearest(got, words) : undefined;
     const problem = `expected ${expected}, got ${value}${meant ? `; did you mean ${meant}?` : ""}`;
     super(`${option}: ${problem}`);
     this.option = option;
@@ -1053,26 +1180,20 @@ export class OptionError extends Error {
  * The word of a list that was given, in any case.
  *
  * @throws {OptionError} It is none of them. The nearest is suggested.
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { oneOf } from "./protocol.ts";
- *
- * assert.equal(oneOf("card", ["visa", "amex"], "Visa"), "visa");
- * ```
  */
 export function oneOf<Word extends string>(
   option: string,
   words: readonly Word[],
   got: string,
 ): Word {
-  const word = words.find((word) => word === got.toLowerCase());
+  const word = words.find((word) => word === String(got).toLowerCase());
   if (word !== undefined) return word;
-  throw new OptionError(option, `one of ${words.join(", ")}`, got, words);
+  throw new OptionError(option, `one of ${words.join(", ")}`, got, nearest(got, words));
 }
 
 /** The word that was perhaps meant: it begins so, or is at most two letters away. */
-function nearest(text: string, words: Iterable<string>): string | undefined {
+export function nearest(text: unknown, words: Iterable<string>): string | undefined {
+  if (typeof text !== "string") return undefined;
   const typed = text.toLowerCase();
   let [best, least]: [string | undefined, number] = [undefined, Math.min(3, typed.length)];
   for (const word of words) {
@@ -1097,105 +1218,121 @@ function lettersApart(one: string, other: string): number {
 }
 
 /**
- * How much a log tells, from all to little.
+ * A number as it is, or the default of its option.
  *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { LOG_LEVELS } from "./protocol.ts";
- *
- * assert.ok(LOG_LEVELS.indexOf("warn") > LOG_LEVELS.indexOf("info"));
- * ```
- */
-export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
-/** One of {@linkcode LOG_LEVELS}. */
-export type LogLevel = typeof LOG_LEVELS[number];
-
-/**
- * A number within bounds, as it is.
- *
- * @throws {OptionError} It is out of them, or not whole where it must be.
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { inRange } from "./protocol.ts";
- *
- * assert.equal(inRange("port", 8888, 1, 65535), 8888);
- * ```
+ * @throws {OptionError} It is out of bounds, or not whole where it must be.
  */
 export function inRange(
-  option: string,
-  got: number,
-  min: number,
-  max: number,
-  kind: "a number" | "a whole number" = "a number",
+  name: string,
+  { default: standard, min = 0, max = Infinity, whole = false }: Option,
+  got: unknown = standard,
 ): number {
   if (
-    typeof got !== "number" || !(got >= min && got <= max) ||
-    (kind === "a whole number" && !Number.isInteger(got))
-  ) {
-    throw new OptionError(option, `${kind} from ${min} to ${max}`, got);
-  }
-  return got;
+    typeof got === "number" && got >= min && got <= max && (!whole || Number.isInteger(got))
+  ) return got;
+  throw new OptionError(name, `a ${whole ? "whole " : ""}number from ${min} to ${max}`, got);
 }
 
 /**
  * A number written in decimal digits, with or without a dot and decimals.
  *
  * @throws {OptionError} It is written otherwise.
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { parseNumber } from "./protocol.ts";
- *
- * assert.equal(parseNumber("duration", "0.5"), 0.5);
- * ```
  */
 export function parseNumber(option: string, text: string): number {
   if (!/^\d+(\.\d+)?$/.test(text)) throw new OptionError(option, "a number such as 3 or 0.5", text);
   return Number(text);
 }
 
-/**
- * What is wrong with the arguments of a command, in one line, if that is what an error is about.
- *
- * @param options The long options that the command has, without their dashes.
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { argumentError, OptionError } from "./protocol.ts";
- *
- * const text = argumentError(new OptionError("logLevel", "a level", "x"), []);
- * assert.match(text ?? "", /^--log-level: expected a level, got "x"/);
- * ```
- */
-export function argumentError(error: unknown, options: readonly string[]): string | undefined {
+/** The name of an option on the command line: log-level for logLevel. */
+function commandName(option: string): string {
+  return option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}
+
+/** Options and arguments as parseArgs of node:util takes them. */
+export function parseArgsConfig(
+  options: Options,
+  args: readonly string[],
+): {
+  args: string[];
+  options: Record<string, { type: "string" | "boolean"; short?: string; multiple: boolean }>;
+} {
+  const known = Object.entries(options).filter(([, { help }]) => help !== undefined);
+  // Two letters after one dash would be two options to parseArgs.
+  const twoLetters = new Map(
+    known.map(([name, { short }]) => [`-${short}`, `--${commandName(name)}`]),
+  );
+  return {
+    args: args.map((arg) => (arg.length === 3 && twoLetters.get(arg)) || arg),
+    options: Object.fromEntries(known.map(([name, { value, short, multiple = false }]) => [
+      commandName(name),
+      {
+        type: value === undefined ? "boolean" : "string",
+        multiple,
+        ...(short?.length === 1 && { short }),
+      },
+    ])),
+  };
+}
+
+/** What parseArgs has found, by the names of the library; numbers as such. */
+export function readValues(
+  options: Options,
+  values: Readonly<Record<string, unknown>>,
+): Record<string, unknown> {
+  const found: Record<string, unknown> = {};
+  for (const [name, { max }] of Object.entries(options)) {
+    const value = values[commandName(name)];
+    if (value === undefined) continue;
+    found[name] = max === undefined ? value : parseNumber(name, value as string);
+  }
+  return found;
+}
+
+/** The options of a command in its help, in at most 80 columns. */
+export function helpText(options: Options): string {
+  const rows = Object.entries(options).filter(([, { help }]) => help !== undefined);
+  const flags = rows.map(([name, { short, value }]) =>
+    `  ${short ? `-${short},` : ""}`.padEnd(7) + `--${commandName(name)}${value ? ` ${value}` : ""}`
+  );
+  const width = 2 + Math.max(...flags.map((flag) => flag.length));
+  return rows.map(([, { heading, help, default: standard }], index) => {
+    const text = standard === undefined ? `${help}` : `${help} (${standard})`;
+    const lines = wrap(text, 80 - width).map((line, at) =>
+      (at === 0 ? flags[index]! : "").padEnd(width) + line
+    );
+    return `${heading ? `\n${heading}:\n` : ""}${lines.join("\n")}\n`;
+  }).join("");
+}
+
+/** Text in lines of so many columns at most, broken between words. */
+export function wrap(text: string, columns: number): string[] {
+  const lines = [""];
+  for (const word of text.split(" ")) {
+    const line = lines.at(-1)!;
+    if (line !== "" && line.length + 1 + word.length > columns) lines.push(word);
+    else lines[lines.length - 1] = line === "" ? word : `${line} ${word}`;
+  }
+  return lines;
+}
+
+/** What is wrong with the arguments of a command, in one line, if that is what an error is about. */
+export function argumentError(error: unknown, options: Options): string | undefined {
   const help = "(--help lists the options)";
   if (error instanceof OptionError) {
-    const option = error.option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-    return `--${option}: ${error.problem} ${help}`;
+    return `--${commandName(error.option)}: ${error.problem} ${help}`;
   }
   if (error instanceof ProtocolError) return `${error.message} ${help}`;
   const { code, message = "" } = error as { code?: string; message?: string };
   if (!code?.startsWith("ERR_PARSE_ARGS")) return undefined; // else from node:util parseArgs
   const [, unknown] = /^Unknown option '--([^']*)'/.exec(message) ?? [];
-  const meant = unknown === undefined ? undefined : nearest(unknown, options);
+  const names = Object.keys(options).filter((name) => options[name]?.help).map(commandName);
+  const meant = nearest(unknown, names);
   return `${message.split("\n", 1)[0]}${meant ? `; did you mean --${meant}?` : ""} ${help}`;
 }
 
 /**
  * Calls a function of the user. What it throws goes to the runtime as uncaught, and does no harm to
  * the payment that it is told of.
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { callBack } from "./protocol.ts";
- *
- * let calls = 0;
- * callBack(() => calls++);
- * assert.equal(calls, 1);
- * ```
  */
 export function callBack(call: () => unknown): void {
   try {
@@ -1206,16 +1343,3 @@ export function callBack(call: () => unknown): void {
     });
   }
 }
-
-/**
- * The version of this package.
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { VERSION } from "./protocol.ts";
- *
- * assert.match(VERSION, /^\d+\.\d+\.\d+$/);
- * ```
- */
-export const VERSION = "0.1.0";

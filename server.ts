@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 /**
  * A simulated French card payment terminal that speaks Caisse-AP over IP ("Concert V3"), as a
- * command and as a library. The facts of the protocol and where they come from are in protocol.ts;
- * a number in brackets is a source named there.
+ * command and as a library. It is a port of the server script of akretion/caisse-ap-ip, copyright
+ * (C) 2023 Rémi de Lattre. The facts of the protocol and where they come from are in protocol.ts; a
+ * number in brackets is a source named there.
  *
  * ```sh
  * deno run --allow-net server.ts --help
@@ -28,112 +29,130 @@ import {
   callBack,
   decodeReceipts,
   describe,
+  type Deviation,
+  DEVIATIONS,
   deviations,
   encodeReceipt,
   encodeText,
+  helpText,
   inRange,
+  inWords,
   jsonLine,
   LOG_LEVELS,
   type LogLevel,
   meaning,
   type Message,
+  MessageFramer,
   MessageReader,
   missingTags,
   moneyText,
+  movesMoney,
+  nearest,
   oneOf,
+  type Option,
   OptionError,
-  parseNumber,
+  type Options,
+  parseArgsConfig,
   printable,
   printableLines,
+  readValues,
   type Received,
+  TAGS,
   VERSION,
   wantedReceipt,
+  type Warning,
+  wrap,
 } from "./protocol.ts";
 
 // ---------------------------------------------------------------- outcomes
 
-/** Most seconds that an answer can be put off (our choice: a day; no POS waits that long). */
-const MAX_DURATION = 86_400;
+/** How a transaction ends, by the word for it: AF, "" for success. (1) */
+export const ENDINGS = {
+  success: "",
+  abandon: "11",
+  timeout: "08",
+  refused: "04",
+  forbidden: "05",
+} as const;
 
-/** AF for each word that ends a transaction, "" for success. (1) */
-const ENDINGS: ReadonlyMap<string, string> = new Map([
-  ["success", ""],
-  ["abandon", "11"],
-  ["timeout", "08"],
-  ["refused", "04"],
-  ["forbidden", "05"],
-]);
+/** The brands of cards, and what a receipt says of them. No source has an AID for vouchers. */
+const BRANDS = {
+  cb: { AI: "A0000000421010", scheme: "CARTE BANCAIRE", label: "CB" }, // (2)(6)
+  amex: { AI: "A00000002501", scheme: "AMERICAN EXPRESS", label: "AMEX" }, // (7)
+  conecs: { AI: "", scheme: "CONECS", label: "TITRE RESTAURANT" },
+  ancv: { AI: "", scheme: "ANCV", label: "CHEQUE VACANCES" },
+} as const;
+
+/** The cards. (1)(2)(5) No source has any card data of holiday vouchers. */
+export const CARDS = {
+  cbcontact: { CC: "001", CI: "1", brand: "cb" },
+  cbcontactless: { CC: "00B", CI: "2", brand: "cb" },
+  amexcontact: { CC: "002", CI: "1", brand: "amex" },
+  amexcontactless: { CC: "00D", CI: "2", brand: "amex" },
+  conecscontact: { CC: "00E", CI: "1", brand: "conecs" },
+  conecscontactless: { CC: "10E", CI: "2", brand: "conecs" },
+  ancv: { CC: "00V", CI: "", brand: "ancv" },
+} as const;
 
 /** The card that a simulated person holds, and how it is read. */
-export type Card =
-  | "cbcontact"
-  | "cbcontactless"
-  | "amexcontact"
-  | "amexcontactless"
-  | "conecscontact"
-  | "conecscontactless"
-  | "ancv";
-
-/** What a card puts into an answer, and what a receipt says of it. */
-interface CardData {
-  CC: string;
-  CI?: string;
-  AI?: string;
-  scheme: string;
-  label: string;
-}
-
-const CB = { AI: "A0000000421010", scheme: "CARTE BANCAIRE", label: "CB" }; // (2)(6)
-const AMEX = { AI: "A00000002501", scheme: "AMERICAN EXPRESS", label: "AMEX" }; // (7)
-const CONECS = { scheme: "CONECS", label: "TITRE RESTAURANT" };
-
-/** The cards. (1)(2)(5) No source has an AID for vouchers, nor how those of ANCV are read. */
-const CARDS: Readonly<Record<Card, CardData>> = {
-  cbcontact: { CC: "001", CI: "1", ...CB },
-  cbcontactless: { CC: "00B", CI: "2", ...CB },
-  amexcontact: { CC: "002", CI: "1", ...AMEX },
-  amexcontactless: { CC: "00D", CI: "2", ...AMEX },
-  conecscontact: { CC: "00E", CI: "1", ...CONECS },
-  conecscontactless: { CC: "10E", CI: "2", ...CONECS },
-  ancv: { CC: "00V", scheme: "ANCV", label: "CHEQUE VACANCES" },
-};
-const CARD_NAMES = Object.keys(CARDS) as Card[];
-
-/**
- * What goes wrong with an answer. It never comes, and the connection is kept until the POS closes
- * its side (silent); the connection is closed or reset instead; it is cut inside a field, then the
- * connection closed (truncate); bytes that are no message come instead (garbage); it comes in
- * segments, cut inside a tag, a length, a value and between two fields (split), or byte by byte
- * (dribble).
- */
-export type Fault = "silent" | "close" | "reset" | "truncate" | "garbage" | "split" | "dribble";
+export type Card = keyof typeof CARDS;
 
 /** What goes on the wire for an answer, and what becomes of the connection then. */
-interface Transmission {
+export interface Transmission {
   /** Latin-1 text, each sent on its own. */
-  segments: string[];
-  /** Milliseconds between segments. */
+  segments: readonly string[];
+  /** Milliseconds between segments. Default: 0. */
   pause?: number;
+  /** What is done to the connection after them. Default: it stays as it is. */
   then?: "close" | "reset";
 }
 
-/** What each fault makes of an answer. Bytes and pauses are our choice. */
-const FAULTS: Readonly<Record<Fault, (raw: string) => Transmission>> = {
-  silent: () => ({ segments: [] }),
-  close: () => ({ segments: [], then: "close" }),
-  reset: () => ({ segments: [], then: "reset" }),
-  truncate: (raw) => ({ segments: [raw.slice(0, -1)], then: "close" }),
-  garbage: () => ({ segments: ["\x00\xff?!garbage\r\n"] }), // not even the start of a message
-  split: (raw) => ({ segments: split(raw), pause: 50 }), // arrives apart, and before a POS gives up
-  dribble: (raw) => ({ segments: [...raw], pause: 5 }), // takes about a second
-};
-const FAULT_NAMES = Object.keys(FAULTS) as Fault[];
+/** What can go wrong with an answer: in words, and on the wire. Bytes and pauses are our choice. */
+export const FAULTS = {
+  silent: {
+    told: "silent",
+    help: "no answer, the connection stays until the POS closes it",
+    send: (_raw: string): Transmission => ({ segments: [] }),
+  },
+  close: {
+    told: "closes without an answer",
+    help: "the connection is closed without an answer",
+    send: (_raw: string): Transmission => ({ segments: [], then: "close" }),
+  },
+  reset: {
+    told: "resets the connection",
+    help: "the connection is reset without an answer",
+    send: (_raw: string): Transmission => ({ segments: [], then: "reset" }),
+  },
+  truncate: {
+    told: "truncated answers",
+    help: "the answer is cut inside its last field, then closed",
+    send: (raw: string): Transmission => ({ segments: [raw.slice(0, -1)], then: "close" }),
+  },
+  garbage: {
+    told: "garbage",
+    help: "bytes that are no message instead of the answer",
+    send: (_raw: string): Transmission => ({ segments: ["\x00\xff?!garbage\r\n"] }),
+  },
+  split: {
+    told: "split answers",
+    help: "the answer in segments, cut in a tag, a length, a value and between fields",
+    send: (raw: string): Transmission => ({ segments: split(raw), pause: 50 }),
+  },
+  dribble: {
+    told: "dribbled answers",
+    help: "the answer byte by byte, in about a second",
+    send: (raw: string): Transmission => ({ segments: [...raw], pause: 5 }),
+  },
+} as const;
+
+/** What goes wrong with an answer. */
+export type Fault = keyof typeof FAULTS;
 
 /** Cuts a message inside a value and a length, before its last field and inside that one's tag. */
 function split(raw: string): string[] {
   const reader = new MessageReader();
-  reader.feed(raw);
-  const { fields } = reader;
+  const [{ fields } = { fields: [] }] = reader.feed(`${raw}\n`);
   const last = fields.at(-1)?.at ?? 0;
   const long = fields.find(({ value }) => value.length > 1)?.at ?? 0;
   const cuts = [0, long + 6, (fields.at(-2)?.at ?? 0) + 3, last, last + 1].sort((a, b) => a - b);
@@ -144,19 +163,66 @@ function split(raw: string): string[] {
 export interface Outcome {
   /** AF, two digits, if it fails; "" for success. Default: success. */
   failure?: string;
-  /** The card that pays. Default: cbcontact. */
+  /** The card that pays. Default: one of the application that is asked for, else cbcontact. */
   card?: Card;
   /** AE 11 first, the final answer after the delay, on the same connection. (4) */
   pending?: boolean;
   /** Seconds from request to answer, or a range to draw them from. Default: the terminal's. */
   delay?: number | readonly [min: number, max: number];
-  /** What goes wrong with the answer. */
+  /** What goes wrong with the answer. Default: nothing. */
   fault?: Fault;
   /** Closes the connection after the answer, as some terminals do. (4) */
   hangup?: boolean;
   /** Tags of the answer to set; "" leaves one out. */
   tags?: Message;
 }
+
+/** What else a word can say of an answer. */
+export const FLAGS = {
+  pending: "AE 11 first, the final answer after the delay",
+  hangup: "the connection is closed after the answer",
+} as const;
+
+/** What each word says of an outcome; AF codes, delay= and TAG= aside. */
+const WORDS: ReadonlyMap<string, Outcome> = new Map<string, Outcome>([
+  ...Object.entries(ENDINGS).map(([word, failure]): [string, Outcome] => [word, { failure }]),
+  ...keysOf(CARDS).map((card): [string, Outcome] => [card, { card }]),
+  ...keysOf(FLAGS).map((flag): [string, Outcome] => [flag, { [flag]: true }]),
+  ...keysOf(FAULTS).map((fault): [string, Outcome] => [fault, { fault }]),
+]);
+
+/** Words that people try, and the one that they mean. */
+const MEANT: ReadonlyMap<string, string> = new Map([
+  ["approved", "success"],
+  ["accepted", "success"],
+  ["declined", "refused"],
+]);
+
+/** A decimal digit. */
+export type Digit = "0" | "1" | "2" | "3" | "4" | "5" | "6" | "7" | "8" | "9";
+
+/** Words for an outcome, see {@linkcode parseOutcome}. A misspelt single word is a type error. */
+export type OutcomeText =
+  | keyof typeof ENDINGS
+  | Card
+  | Fault
+  | keyof typeof FLAGS
+  | `${Digit}${Digit}`
+  | `${string}=${string}`
+  | `${string},${string}`;
+
+/** An outcome, or the words for it. */
+export type OutcomeOrText = Outcome | OutcomeText;
+
+/**
+ * Decides how a transaction ends. `signal` is aborted when the POS has closed its side. What it
+ * throws goes to the runtime as uncaught, and the POS gets AF 07.
+ */
+export type Decide = (
+  request: Message,
+  number: number,
+  signal: AbortSignal,
+) => OutcomeOrText | Promise<OutcomeOrText>;
 
 /**
  * Reads an outcome from words separated by commas, at most one of each kind: how it ends (success,
@@ -182,21 +248,13 @@ export function parseOutcome(text: string, option = "outcome"): Outcome {
   for (const word of text.split(UNESCAPED_COMMA)) {
     const [, tag, value = ""] = /^\s*([A-Z]{2})=(.*)$/s.exec(word) ?? [];
     const part = tag === undefined
-      ? parseWord(word.trim().toLowerCase())
-      : { tags: { ...outcome.tags, [tag]: value.replace(/\\([\\,])/g, "$1") } };
-    if (!part) {
-      const words = [...ENDINGS.keys(), ...CARD_NAMES, ...FAULT_NAMES, "pending", "hangup"];
-      const others = "an AF code such as 07, delay=SECONDS, delay=FROM..TO, TAG=VALUE";
-      const expected = `words from ${words.join(", ")}, ${others}`;
-      throw new OptionError(option, expected, word.trim(), [...words, "delay="]);
-    }
-    const again = tag === undefined
-      ? Object.keys(part).some((kind) => kind in outcome)
-      : outcome.tags && tag in outcome.tags;
-    if (again) {
+      ? parseWord(word.trim().toLowerCase(), option)
+      : { [tag]: value.replace(/\\([\\,])/g, "$1") };
+    const into = tag === undefined ? outcome : outcome.tags ??= {};
+    if (Object.keys(part).some((kind) => kind in into)) {
       throw new OptionError(option, "at most one word of each kind, and \\, in values", text);
     }
-    Object.assign(outcome, part);
+    Object.assign(into, part);
   }
   return checkOutcome(outcome, option);
 }
@@ -205,91 +263,77 @@ export function parseOutcome(text: string, option = "outcome"): Outcome {
 const UNESCAPED_COMMA = /(?<=(?<!\\)(?:\\\\)*),/;
 
 /** What a word other than TAG=VALUE says of an outcome. */
-function parseWord(word: string): Outcome | undefined {
-  const failure = /^\d\d$/.test(word) ? word : ENDINGS.get(word);
-  if (failure !== undefined) return { failure };
-  const card = CARD_NAMES.find((card) => card === word);
-  if (card) return { card };
-  const fault = FAULT_NAMES.find((fault) => fault === word);
-  if (fault) return { fault };
-  if (word === "pending") return { pending: true };
-  if (word === "hangup") return { hangup: true };
+function parseWord(word: string, option: string): Outcome {
+  const known = /^\d\d$/.test(word) ? { failure: word } : WORDS.get(word);
+  if (known) return known;
   const [, from, to] = /^delay=(\d+(?:\.\d+)?)(?:\.\.(\d+(?:\.\d+)?))?$/.exec(word) ?? [];
-  if (from === undefined) return undefined;
-  return { delay: to === undefined ? Number(from) : [Number(from), Number(to)] };
-}
-
-/** Copies an outcome, if it is one: a program need not be type-checked. */
-function checkOutcome(outcome: Outcome, option: string): Outcome {
-  if (typeof outcome !== "object" || outcome === null) {
-    throw new OptionError(option, "an outcome or the words for it", outcome);
+  if (from !== undefined) {
+    return { delay: to === undefined ? Number(from) : [Number(from), Number(to)] };
   }
-  const { failure = "", card = "cbcontact", delay = 0, fault = "silent", tags = {} } = outcome;
-  const [unknown] = Object.keys(outcome).filter((key) => !OUTCOME_KEYS.includes(key));
-  if (unknown !== undefined) {
-    throw new OptionError(
-      option,
-      `an outcome of ${OUTCOME_KEYS.join(", ")}`,
-      unknown,
-      OUTCOME_KEYS,
-    );
-  }
-  if (typeof failure !== "string" || !/^(\d\d)?$/.test(failure)) {
-    throw new OptionError(option, "an AF code of two digits", failure);
-  }
-  if (!CARD_NAMES.includes(card)) {
-    throw new OptionError(option, `one of ${CARD_NAMES.join(", ")}`, card);
-  }
-  if (!FAULT_NAMES.includes(fault)) {
-    throw new OptionError(option, `one of ${FAULT_NAMES.join(", ")}`, fault);
-  }
-  const [min, max] = Array.isArray(delay) ? delay : [delay, delay];
-  inRange(option, max, inRange(option, min, 0, MAX_DURATION), MAX_DURATION);
-  encodeText(Object.fromEntries(Object.entries(tags).map(([tag, value]) => [tag, value || "-"])));
-  return outcome.tags ? { ...outcome, tags: { ...tags } } : { ...outcome };
+  const others = "an AF code such as 07, delay=SECONDS, delay=FROM..TO, TAG=VALUE";
+  const expected = `words from ${[...WORDS.keys()].join(", ")}, ${others}`;
+  const near = nearest(word, [...WORDS.keys(), ...MEANT.keys(), "delay="]);
+  throw new OptionError(option, expected, word, near && (MEANT.get(near) ?? near));
 }
 
 const OUTCOME_KEYS = ["failure", "card", "pending", "delay", "fault", "hangup", "tags"];
 
-/**
- * An outcome in the words of {@linkcode parseOutcome}.
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { formatOutcome } from "./server.ts";
- *
- * assert.equal(formatOutcome({ failure: "04", fault: "split" }), "refused,split");
- * ```
- */
-export function formatOutcome(outcome: Outcome): string {
-  const { failure = "", card, pending, delay, fault, hangup, tags = {} } = outcome;
-  const ending = [...ENDINGS].find(([, code]) => code === failure)?.[0] ?? failure;
-  const words = [ending, card, pending && "pending"];
-  if (delay !== undefined) {
-    words.push(`delay=${typeof delay === "number" ? delay : delay.join("..")}`);
+/** Copies an outcome, if it is one: a program need not be type-checked. */
+function checkOutcome(outcome: Outcome, option: string): Outcome {
+  if (Object.prototype.toString.call(outcome) !== "[object Object]") {
+    throw new OptionError(option, "an outcome or the words for it", outcome);
   }
-  words.push(fault, hangup && "hangup");
+  const { failure = "", card = "cbcontact", delay = 0, fault = "silent", tags = {} } = outcome;
+  const unknown = Object.keys(outcome).find((key) => !OUTCOME_KEYS.includes(key));
+  if (unknown !== undefined) {
+    const expected = `an outcome of ${OUTCOME_KEYS.join(", ")}`;
+    throw new OptionError(option, expected, unknown, nearest(unknown, OUTCOME_KEYS));
+  }
+  if (typeof failure !== "string" || !/^(\d\d)?$/.test(failure)) {
+    throw new OptionError(option, "an AF code of two digits", failure);
+  }
+  for (const [value, table] of [[card, CARDS], [fault, FAULTS]] as const) {
+    if (Object.hasOwn(table, value)) continue;
+    throw new OptionError(option, `one of ${Object.keys(table).join(", ")}`, value);
+  }
+  const [min, max] = Array.isArray(delay) ? delay : [delay, delay];
+  const { max: most } = OPTIONS.duration;
+  inRange(option, { min: inRange(option, { max: most }, min ?? null), max: most }, max ?? null);
   for (const [tag, value] of Object.entries(tags)) {
-    words.push(`${tag}=${value.replace(/[\\,]/g, "\\$&")}`);
+    encodeText({ [tag]: value === "" ? "-" : value });
   }
-  return words.filter((word) => word).join(",");
+  return {
+    ...outcome,
+    ...(typeof delay === "object" && { delay: [...delay] as const }),
+    ...(outcome.tags && { tags: { ...tags } }),
+  };
 }
-
-/** An outcome, or the words for it. */
-export type OutcomeOrText = Outcome | string;
-
-/** Decides how a transaction ends. `gone` is aborted when the POS has closed its side. */
-export type Decide = (
-  request: Message,
-  number: number,
-  gone: AbortSignal,
-) => OutcomeOrText | Promise<OutcomeOrText>;
 
 function toOutcome(outcome: OutcomeOrText, option = "outcome"): Outcome {
   return typeof outcome === "string"
     ? parseOutcome(outcome, option)
     : checkOutcome(outcome, option);
+}
+
+/** An outcome in the words of {@linkcode parseOutcome}. */
+export function formatOutcome(outcome: Outcome): string {
+  const { failure = "", delay, tags = {} } = outcome;
+  const words = [failure];
+  for (const [word, part] of WORDS) {
+    const [[kind, value] = []] = Object.entries(part);
+    if (kind === "failure" && value === failure) words[0] = word;
+    else if (kind !== "failure" && value === outcome[kind as keyof Outcome]) words.push(word);
+  }
+  if (delay !== undefined) words.push(`delay=${[delay].flat().join("..")}`);
+  for (const [tag, value] of Object.entries(tags)) {
+    words.push(`${tag}=${value.replace(/[\\,]/g, "\\$&")}`);
+  }
+  return words.join(",");
+}
+
+/** The keys of a table as what they are. */
+function keysOf<Key extends string>(table: Readonly<Record<Key, unknown>>): Key[] {
+  return Object.keys(table) as Key[];
 }
 
 // ---------------------------------------------------------------- options
@@ -318,10 +362,15 @@ export interface TerminalOptions {
    */
   exclusive?: boolean;
   /**
-   * Answers AE 01, AF 09 to a request that deviates from the protocol, but for BF and tags and
-   * values that are unknown. Default: off, it only warns.
+   * Answers AE 01, AF 09 to a request that deviates from the protocol, but for what vendors publish
+   * and what is not known: see DEVIATIONS in protocol.ts. Default: off, it only warns.
    */
   strict?: boolean;
+  /**
+   * A person decides on each transaction, see {@linkcode Terminal.decide}. Default: off. What is
+   * decided is added to `outcome`, and answered at once.
+   */
+  interactive?: boolean;
   /** CG, the merchant contract number, 1 to 10 characters. Default: 424242. (1) */
   sellerContract?: string;
   /**
@@ -329,10 +378,11 @@ export interface TerminalOptions {
    * choice: far more than the pause between two segments of one write, far less than a person
    * notices).
    */
-  settle?: number;
+  gap?: number;
   /**
-   * Milliseconds from its first byte that a request may take; then what is there is taken as one,
-   * answered, and the connection closed. Default: 10,000 (our choice: POS send it in one write).
+   * Longest time from a request's first byte to its last, in milliseconds. After that, the fields
+   * so far are answered and the connection closed. Default: 10,000 (our choice: POS send it in one
+   * write).
    */
   requestTimeout?: number;
   /**
@@ -340,6 +390,22 @@ export interface TerminalOptions {
    * choice: a POS that connects when it starts may wait for its first customer).
    */
   idleTimeout?: number;
+  /**
+   * Milliseconds without a byte, after an answer, until a connection is closed. Default: 86,400,000
+   * (our choice: a POS that keeps its connection may sleep overnight).
+   */
+  keepTimeout?: number;
+  /**
+   * Milliseconds without a byte after which the system probes whether the POS is still there, so
+   * that one that has lost power does not keep its place; 0: never. Default: 60,000 (our choice).
+   */
+  keepAlive?: number;
+  /**
+   * Milliseconds that a function or a person may take to decide on an outcome; then it is AF 08
+   * (our choice). Without a limit, a function that never settles would keep an exclusive terminal
+   * busy for ever. Default: 600,000 (our choice: ten times what a payment takes).
+   */
+  decideTimeout?: number;
   /**
    * Bytes that a request may have; a longer one is malformed. Default: 64 KiB (our choice: seven
    * times all known tags at their longest).
@@ -361,98 +427,140 @@ export interface TerminalOptions {
   /** The least level that is given to `log`. Default: info. */
   logLevel?: LogLevel;
   /** Receives what happens. What it throws goes to the runtime as uncaught. Default: nobody. */
-  onEvent?: (event: TerminalEvent) => void;
+  onEvent?: Listener;
 }
 
-/** Something that happened, as `--json` prints it. */
-export type TerminalEvent =
-  | { event: "listening"; host: string; port: number }
-  | ({ event: "request"; warnings: readonly string[] } & About & Exchanged)
-  | (
-    & { event: "invalid"; error: string; at: number; warnings: readonly string[] }
-    & About
-    & Exchanged
-  )
-  | ({ event: "answer"; outcome?: string } & About & Exchanged)
-  | { event: "closed"; connection: number };
+/** Longest time in milliseconds that anything is waited for (our choice: a day). */
+const DAY = 86_400_000;
 
-/** Which transaction an event is about. */
-export interface About {
-  /** The number of the connection, from 1. */
-  connection: number;
-  /** The number of the transaction, from 1. */
-  transaction: number;
-}
-
-/** A message that was sent or received. */
-export interface Exchanged {
-  /** Its bytes as Latin-1 text. */
-  readonly raw: string;
-  /** Its fields, as far as they can be read. */
-  readonly message: Readonly<Message>;
-}
-
-/**
- * Milliseconds that whole fields without all mandatory tags wait for the rest (our choice: a POS
- * that sends field by field).
- */
-const PATIENCE = 300;
-/** Most milliseconds that something can be waited for (our choice: a day, as above). */
-const MAX_TIMEOUT = MAX_DURATION * 1000;
-/** Most bytes or connections that a bound can be set to (our choice: beyond any memory). */
-const MAX_BOUND = 2 ** 40;
-/**
- * Connections that the system keeps until they are accepted: with 511, the default, tills that
- * connect at the same moment wait a second for their second SYN.
- */
-const BACKLOG = 4_096;
-/**
- * Milliseconds that a peer has to read its answers and close its side after this one did (our
- * choice).
- */
-const CLOSE_TIMEOUT = 5_000;
-/** Requests of one connection that may wait for answers (our choice: POS send one, tests many). */
-const MAX_WAITING = 1_000;
-/** Transactions, and cash registers with a last one, that are kept (our choice: a day of tests). */
-const MAX_KEPT = 1_000;
+/** What each option is by default and may be, and what the help says of it. */
+const OPTIONS = {
+  port: {
+    heading: "Where it listens",
+    short: "p",
+    value: "PORT",
+    default: 8888,
+    min: 0,
+    max: 65_535,
+    whole: true,
+    help: "TCP port, 0 for a free one",
+  },
+  host: { value: "HOST", help: "address or name (every interface)" },
+  when: {
+    heading: "How a transaction ends. The first of these that applies decides",
+    value: "AMOUNT=OUTCOME",
+    multiple: true,
+    help:
+      "1. for an amount such as 1234, in minor units, or its last digits, *34; may be given again",
+  },
+  next: {
+    value: "OUTCOME",
+    multiple: true,
+    help: "2. for the next transaction; given again, for those after it",
+  },
+  interactive: { short: "i", help: "3. a person decides, on this screen" },
+  outcome: { value: "OUTCOME", default: "success", help: "4. for all others" },
+  failure: { heading: "Short forms of --outcome", short: "f", help: "every payment fails" },
+  failureType: {
+    short: "ft",
+    value: "TYPE",
+    default: "abandon",
+    help: "how, with -f: abandon, timeout, refused or forbidden",
+  },
+  paymentType: { short: "pt", value: "CARD", default: "cbcontact", help: "the card that pays" },
+  duration: {
+    heading: "What else it does",
+    short: "d",
+    value: "SECONDS",
+    default: 3,
+    min: 0,
+    max: DAY / 1000,
+    help: "from the request to the answer, 0 with -i",
+  },
+  sellerContract: {
+    short: "sc",
+    value: "NUMBER",
+    default: "424242",
+    help: "the merchant contract number, CG",
+  },
+  exclusive: { help: "one transaction at a time: AF 07 to others" },
+  strict: { help: "AF 09 to what deviates from the protocol" },
+  gap: {
+    value: "MS",
+    default: 20,
+    min: 0,
+    max: DAY,
+    help: "the pause that ends a request",
+  },
+  json: { heading: "What it prints", help: "what happens, on stdout, a JSON object a line" },
+  logLevel: { short: "l", value: "LEVEL", default: "info", help: "debug, info, warn or error" },
+  help: { short: "h", help: "this text" },
+  version: { help: VERSION },
+  requestTimeout: { default: 10_000, min: 1, max: DAY },
+  idleTimeout: { default: 600_000, min: 1, max: DAY },
+  keepTimeout: { default: DAY, min: 1, max: DAY },
+  keepAlive: { default: 60_000, min: 0, max: DAY },
+  decideTimeout: { default: 600_000, min: 1, max: DAY },
+  maxRequest: { default: 65_536, min: 1, max: 2 ** 40 },
+  maxUnread: { default: 2 ** 20, min: 0, max: 2 ** 40 },
+  maxConnections: { default: 10_000, min: 1, max: 2 ** 40 },
+} satisfies Options;
 
 /** The options with their defaults, each held against what it may be. */
 type Settings = ReturnType<typeof settings>;
 
+/** The options that are numbers. */
+type NumberOption = {
+  [Name in keyof typeof OPTIONS]: typeof OPTIONS[Name] extends { min: number } ? Name : never;
+}[keyof typeof OPTIONS];
+
+function flag(name: "exclusive" | "strict" | "interactive", got: unknown = false): boolean {
+  if (typeof got === "boolean") return got;
+  throw new OptionError(name, "true or false", got);
+}
+
 function settings(options: TerminalOptions) {
-  const contract = options.sellerContract ?? "424242";
-  if (!/^[\x20-\xff]{1,10}$/.test(contract)) {
-    throw new OptionError("sellerContract", "1 to 10 characters of Latin-1", contract);
+  const numbers = Object.entries<Option>(OPTIONS).filter(([, { min }]) => min !== undefined)
+    .map(([name, option]) => [name, inRange(name, option, options[name as NumberOption])]);
+  const { sellerContract = OPTIONS.sellerContract.default } = options;
+  if (!/^[\x20-\xff]{1,10}$/.test(sellerContract)) {
+    throw new OptionError("sellerContract", "1 to 10 characters of Latin-1", sellerContract);
   }
-  const outcome = options.outcome ?? "success";
   const checked = {
+    ...Object.fromEntries(numbers) as Record<NumberOption, number>,
     host: options.host ?? "",
-    port: inRange("port", options.port ?? 8888, 0, 65535, "a whole number"),
-    outcome: typeof outcome === "function" ? outcome : toOutcome(outcome),
-    next: (options.next ?? []).map((outcome) => toOutcome(outcome, "next")),
+    outcome: toSource(options.outcome === undefined ? "success" : options.outcome),
+    next: (options.next ?? []).map((outcome): Queued => ({ outcome: toOutcome(outcome, "next") })),
     when: byAmount(options.when ?? {}),
-    duration: inRange("duration", options.duration ?? 3, 0, MAX_DURATION),
-    exclusive: options.exclusive ?? false,
-    strict: options.strict ?? false,
-    sellerContract: contract,
-    settle: inRange("settle", options.settle ?? 20, 0, MAX_TIMEOUT),
-    requestTimeout: inRange("requestTimeout", options.requestTimeout ?? 10_000, 1, MAX_TIMEOUT),
-    idleTimeout: inRange("idleTimeout", options.idleTimeout ?? 600_000, 1, MAX_TIMEOUT),
-    maxRequest: inRange("maxRequest", options.maxRequest ?? 65_536, 1, MAX_BOUND),
-    maxUnread: inRange("maxUnread", options.maxUnread ?? 2 ** 20, 0, MAX_BOUND),
-    maxConnections: inRange("maxConnections", options.maxConnections ?? 10_000, 1, MAX_BOUND),
+    exclusive: flag("exclusive", options.exclusive),
+    strict: flag("strict", options.strict),
+    interactive: flag("interactive", options.interactive),
+    sellerContract,
     log: options.log,
-    logLevel: oneOf("logLevel", LOG_LEVELS, options.logLevel ?? "info"),
+    logLevel: oneOf("logLevel", LOG_LEVELS, options.logLevel ?? OPTIONS.logLevel.default),
     onEvent: options.onEvent,
   };
-  const [unknown] = Object.keys(options).filter((name) => !(name in checked));
-  if (unknown === undefined) return checked;
   const names = Object.keys(checked);
-  throw new OptionError("options", `names from ${names.join(", ")}`, unknown, names);
+  const unknown = Object.keys(options).find((name) => !names.includes(name));
+  if (unknown === undefined) return checked;
+  const expected = `names from ${names.join(", ")}`;
+  throw new OptionError("options", expected, unknown, nearest(unknown, names));
+}
+
+function toSource(outcome: OutcomeOrText | Decide): Outcome | Decide {
+  return typeof outcome === "function" ? outcome : toOutcome(outcome);
+}
+
+/** An outcome for one transaction, of one cash register (CA) or of any. */
+interface Queued {
+  outcome: Outcome;
+  register?: string;
 }
 
 /** Outcomes by amount: the whole amounts first, then more last digits before fewer. */
-function byAmount(when: NonNullable<TerminalOptions["when"]>): [amount: string, Outcome][] {
+type ByAmount = readonly [amount: string, Outcome][];
+
+function byAmount(when: NonNullable<TerminalOptions["when"]>): ByAmount {
   const outcomes = new Map<string, Outcome>();
   for (const [text, outcome] of Object.entries(when)) {
     const amount = withoutZeros(text);
@@ -472,6 +580,47 @@ function withoutZeros(amount: string): string {
 
 // ---------------------------------------------------------------- what a terminal answers
 
+/** What an answer depends on besides the request and the outcome. */
+export interface Memory {
+  /** CG. */
+  sellerContract: string;
+  /** The moment that a receipt tells. */
+  time: Date;
+  /** The last attempt of the cash register to move money, if it made one. */
+  last: Attempt | undefined;
+}
+
+/** An attempt to move money, as a duplicate tells it. */
+export interface Attempt {
+  /** The answer, whether it arrived or not. */
+  answer: Readonly<Message>;
+  /** When it was asked for. */
+  time: Date;
+}
+
+/** What a terminal answers to a request that it serves. */
+export function answerTo(request: Readonly<Message>, outcome: Outcome, memory: Memory): Message {
+  const answer = echo(request);
+  const { CD: action = "", CK: ck = "" } = request;
+  if (answersAtOnce(request)) {
+    if (action === "I") setTags(answer, { CB: "", CE: "" });
+    return setTags(answer, { AE: action === "I" ? "10" : "11", ...outcome.tags });
+  }
+  if (movesMoney(action)) {
+    Object.assign(answer, moneyResult(request, outcome, memory.sellerContract));
+    setTags(answer, outcome.tags); // which the receipt has too
+    addReceipt(answer, ck, answer, memory.time);
+  } else if (outcome.failure) setTags(answer, { AE: "01", AF: outcome.failure });
+  else if (action === "3") repeat(answer, ck, memory.last);
+  else answer["AE"] = "10";
+  return setTags(answer, outcome.tags);
+}
+
+/** The answer to a request that is not served. */
+function notServed(request: Readonly<Message>, AF: string): Message {
+  return { ...echo(request), AE: "01", AF };
+}
+
 /**
  * The fields of a request that its answer gives back, in their order, CZ first (1): the terminal's
  * own where there is none (our choice: that of the reference). Not those without a value, which a
@@ -490,29 +639,54 @@ function answersAtOnce(request: Readonly<Message>): boolean {
   return request["CD"] === "I" || request["BA"] === "1";
 }
 
-/** The fields that tell how money was moved, or why not. */
+/** The application that a request asks for, if it asks for one. A cheque is not a card's. */
+function askedFor({ CC = "000" }: Readonly<Message>): string | undefined {
+  return CC === "000" || CC === "00C" ? undefined : CC;
+}
+
+/** The fields that tell how money was moved, or why not, in the order of the reference. (1) */
 function moneyResult(
   request: Readonly<Message>,
-  { failure, card = "cbcontact" }: Outcome,
+  { failure, card }: Outcome,
   contract: string,
 ): Message {
   const cheque = request["CC"] === "00C";
   // For cheques an Ingenico answers AF 04 whatever the reason, and no card data on success. (1)
   if (failure) return { AE: "01", AF: cheque ? "04" : failure };
   if (cheque) return { AE: "10" };
-  const { CC, CI, AI } = CARDS[card];
-  const month = two(1 + Math.floor(Math.random() * 12));
-  return { // in the order of the reference (1)
+  const asked = askedFor(request);
+  const known = asked === undefined || card
+    ? CARDS[card ?? "cbcontact"]
+    : Object.values(CARDS).find(({ CC }) => CC === asked);
+  const { AI = "" } = known ? BRANDS[known.brand] : {};
+  const AA = known?.CI ? `${randomDigits(6)}######${randomDigits(4)}` : "";
+  const expiry = two((new Date().getFullYear() + 1) % 100) +
+    two(1 + Math.floor(Math.random() * 12));
+  return setTags({}, {
     AE: "10",
-    CC,
-    ...(CI && { CI }),
+    CC: known?.CC ?? asked ?? "",
+    CI: known?.CI ?? "",
     AC: randomDigits(6),
-    AA: `${randomDigits(6)}######${randomDigits(4)}`,
-    ...(AI && { AI }),
-    AB: two((new Date().getFullYear() + 1) % 100) + month,
+    AA,
+    AI,
+    AB: AA && expiry,
     CF: request["CF"] || "1010000000",
     CG: contract,
-  };
+  });
+}
+
+/**
+ * Puts the last attempt of a cash register into an answer, with a receipt also where CK asks for
+ * none (our choice). One that failed, or none since the collection, has no duplicate (9); which AF
+ * is our choice.
+ */
+function repeat(answer: Message, ck: string, last: Attempt | undefined): void {
+  if (last?.answer["AE"] !== "10") setTags(answer, { AE: "01", AF: last ? "07" : "10" });
+  else {
+    const { CZ: _CZ, CJ: _CJ, CD: _CD, CK: _CK, ZT: _ZT, ...result } = last.answer;
+    Object.assign(answer, result);
+    addReceipt(answer, ck || "100", last.answer, last.time, true);
+  }
 }
 
 function randomDigits(count: number): string {
@@ -520,11 +694,12 @@ function randomDigits(count: number): string {
 }
 
 /** Sets tags of an answer; "" leaves one out. */
-function setTags(answer: Message, tags: Message = {}): void {
+function setTags(answer: Message, tags: Readonly<Message> = {}): Message {
   for (const [tag, value] of Object.entries(tags)) {
     if (value === "") delete answer[tag];
     else answer[tag] = value;
   }
+  return answer;
 }
 
 function two(number: number): string {
@@ -562,10 +737,11 @@ function addReceipt(
   const lines = [
     "SIMULATION SANS VALEUR",
     duplicate && "DUPLICATA",
-    card?.scheme ?? (answer["CC"] === "00C" && "CHEQUE"),
+    card ? BRANDS[card.brand].scheme : answer["CC"] === "00C" && "CHEQUE",
+    !card && meaning("CC", askedFor(answer))?.french.toUpperCase(),
     meaning("CI", answer["CI"])?.french.toUpperCase(),
     answer["AI"],
-    card?.label,
+    card && BRANDS[card.brand].label,
     `LE ${date} A ${clock(time)}`,
     "COMMERCE SIMULE",
     answer["CG"] && `CONTRAT ${answer["CG"]}`,
@@ -588,7 +764,777 @@ function addReceipt(
   });
 }
 
-// ---------------------------------------------------------------- the device behind all connections
+// ---------------------------------------------------------------- what a terminal decides
+
+/** A message that was sent or received. */
+export interface WireMessage {
+  /** Its bytes as Latin-1 text. */
+  readonly raw: string;
+  /** Its fields, as far as they can be read. */
+  readonly message: Readonly<Message>;
+}
+
+/** A request of a POS, from its last byte until what is answered to it is out. */
+export interface Session {
+  /** The number of the connection, from 1. */
+  readonly connection: number;
+  /** The number of the transaction, from 1. */
+  readonly transaction: number;
+  /** The address of the POS. */
+  readonly address: string;
+  /** When the request was there as a whole. */
+  readonly received: Date;
+  /** What the protocol does not want of it. */
+  readonly deviations: readonly Deviation[];
+  /** The segments it came in. */
+  readonly segments: readonly Segment[];
+  /** Aborted when the POS has closed its side. */
+  readonly signal: AbortSignal;
+  /** Called once, when the transaction is over in whatever way. */
+  onOver?: () => void;
+}
+
+/** What is answered to a request, and how. */
+export interface Reply {
+  /** The final answer. */
+  answer: WireMessage;
+  /** Sent before the answer, as soon as it is its turn: AE 11. (4) */
+  interim?: WireMessage;
+  /** Seconds from the last byte of the request until the answer is due. Default: 0. */
+  delay?: number;
+  /** What goes on the wire instead of the answer as it is. */
+  transmission?: Transmission;
+  /** Whether the connection is closed after it. */
+  close?: boolean;
+  /** Called when the answer is due, before any of it is written. */
+  onDue?: () => void;
+}
+
+/** Gives the reply to a request. */
+export type Handler = (received: Received, session: Session) => Reply | Promise<Reply>;
+
+/** What is noticed besides deviations: codes and words. A tag before a colon is what it is about. */
+const WARNINGS = {
+  "paid-twice": (money: string): string =>
+    `${money} again, though the last attempt was approved and its answer got lost or was not read: on a real terminal the customer has now paid twice (ask for the duplicate, CD 3, first)`,
+  "overlap": (): string => "a second payment of this cash register while its first is under way",
+  "impatient": (seconds: string): string =>
+    `the POS gave up after ${seconds} s: a person needs 10 to 60 s to pay`,
+  "read-once": (bytes: number): string =>
+    `the POS closed after ${bytes} bytes of an answer that comes in segments: it must read until the answer is whole`,
+  "not-read": (): string => "the POS reset the connection: it has perhaps not read the answer",
+  "busy": (): string => "busy with another transaction",
+  "application": (asked: string, paid: string): string =>
+    `CC: ${asked} was asked for, ${paid} paid, as the outcome says`,
+  "one-receipt": (): string => "CK: both receipts are asked for, only the customer's is sent",
+  "undecided": (seconds: number): string => `nothing was decided within ${seconds} s`,
+  "no-outcome": (why: string): string => `no outcome could be decided on: ${why}`,
+} as const;
+
+function warning<Code extends keyof typeof WARNINGS>(
+  code: Code,
+  ...about: Parameters<typeof WARNINGS[Code]>
+): Warning {
+  const text = (WARNINGS[code] as (...about: unknown[]) => string)(...about);
+  const [, tag] = /^([A-Z]{2}): /.exec(text) ?? [];
+  return { code, text, ...(tag && { tag }) };
+}
+
+/** Receives what a simulated terminal decides. */
+interface Notes {
+  warn(session: Session, warning: Warning, level?: LogLevel): void;
+  waiting(session: Session): void;
+  decided(session: Session, outcome: Outcome): void;
+  printed(session: Session, text: string): void;
+}
+
+/** Decides what a terminal answers, and remembers what a duplicate repeats. */
+class Simulation {
+  readonly script: Settings; // which may change from one request to the next
+  readonly #notes: Notes;
+  readonly #attempts = new Map<string, Attempt>(); // by cash register
+  readonly #questions = new Map<number, (outcome: Outcome) => void>(); // by transaction
+  #underWay = 0;
+  readonly #onOver = (): void => void this.#underWay--;
+
+  constructor(script: Settings, notes: Notes) {
+    this.script = script;
+    this.#notes = notes;
+  }
+
+  /** Forgets the last attempt of a cash register, or of all. */
+  forget(register?: string): void {
+    if (register === undefined) this.#attempts.clear();
+    else this.#attempts.delete(register);
+  }
+
+  readonly handle: Handler = (received, session) => {
+    const { message: request, error } = received;
+    const failure = this.#refusal(request, session);
+    if (failure) {
+      return { answer: wireMessage(notServed(request, failure)), close: error !== undefined };
+    }
+    this.#underWay++;
+    session.onOver = this.#onOver;
+    const asksPerson = this.script.interactive && !answersAtOnce(request);
+    const source = this.#ownOutcome(request) ??
+      (asksPerson ? this.#askPerson : this.script.outcome);
+    return typeof source === "function"
+      ? this.#ask(source, request, session)
+      : this.#execute(request, source, session);
+  };
+
+  /** The AF that a request is refused with, if it is. */
+  #refusal(request: Readonly<Message>, session: Session): string | undefined {
+    const { strict, exclusive } = this.script;
+    const refuses = ({ code }: Deviation): boolean =>
+      DEVIATIONS[code] === "always" || (strict && DEVIATIONS[code] === "strict");
+    if (session.deviations.some(refuses)) return "09";
+    if (!ACTIONS.has(request["CD"] ?? "")) return "12";
+    if (!exclusive || this.#underWay === 0) return undefined;
+    this.#notes.warn(session, warning("busy"));
+    return "07";
+  }
+
+  /** The outcome for a request by its amount, else the next that is queued, if any. */
+  #ownOutcome(request: Readonly<Message>): Outcome | undefined {
+    if (request["CD"] === "I") return undefined;
+    const amount = withoutZeros(request["CB"] ?? "");
+    const matches = ([wanted]: [amount: string, outcome: Outcome]): boolean =>
+      wanted.startsWith("*")
+        ? amount.padStart(wanted.length - 1, "0").endsWith(wanted.slice(1))
+        : amount === wanted;
+    const found = amount === "" ? undefined : this.script.when.find(matches);
+    if (found) return found[1];
+    const { next } = this.script;
+    const own = next.findIndex(({ register }) => register === request["CA"]);
+    const at = own < 0 ? next.findIndex(({ register }) => register === undefined) : own;
+    return at < 0 ? undefined : next.splice(at, 1)[0]?.outcome;
+  }
+
+  readonly #askPerson: Decide = (_request, number) =>
+    new Promise((resolve) => this.#questions.set(number, resolve));
+
+  /** The numbers of the transactions that wait for a person. */
+  get waiting(): number[] {
+    return [...this.#questions.keys()];
+  }
+
+  /** Decides on a transaction for a person, if it waits for one. */
+  decide(number: number, outcome: OutcomeOrText): boolean {
+    const decided = toOutcome(outcome);
+    const resolve = this.#questions.get(number);
+    this.#questions.delete(number);
+    const { outcome: base } = this.script;
+    resolve?.({ delay: 0, ...(typeof base === "object" && base), ...decided });
+    return resolve !== undefined;
+  }
+
+  /** Has a function decide. */
+  async #ask(decide: Decide, request: Readonly<Message>, session: Session): Promise<Reply> {
+    const { decideTimeout } = this.script;
+    const tooLong = Promise.withResolvers<Outcome>();
+    const timer = setTimeout(() => {
+      this.#notes.warn(session, warning("undecided", decideTimeout / 1000));
+      tooLong.resolve({ failure: "08" });
+    }, decideTimeout);
+    const { transaction } = session;
+    let isOver = false; // the terminal was closed or reset
+    const done = (): void => {
+      clearTimeout(timer);
+      this.#questions.delete(transaction);
+    };
+    session.onOver = () => {
+      isOver = true;
+      done();
+      this.#onOver();
+    };
+    try {
+      const decided = decide({ ...request }, transaction, session.signal);
+      if (this.#questions.has(transaction)) this.#notes.waiting(session);
+      const outcome = toOutcome(await Promise.race([decided, tooLong.promise]));
+      if (!isOver) return this.#execute(request, outcome, session);
+    } catch (error) {
+      if (!isOver) {
+        this.#notes.warn(session, warning("no-outcome", printable(messageOf(error))), "error");
+        callBack(() => {
+          throw error; // or a test that is waiting for a decline would pass
+        });
+      }
+    } finally {
+      done();
+    }
+    return { answer: wireMessage(notServed(request, "07")) }; // not completed (our choice)
+  }
+
+  /** Does what is asked for. */
+  #execute(request: Readonly<Message>, outcome: Outcome, session: Session): Reply {
+    this.#notes.decided(session, outcome);
+    const { CA = "", CD: action } = request;
+    const { duration, sellerContract } = this.script;
+    const { delay = duration, fault, hangup = false, pending } = outcome;
+    const [min, max] = typeof delay === "number" ? [delay, delay] : delay;
+    const atOnce = answersAtOnce(request);
+    const memory = { sellerContract, time: session.received, last: this.#attempts.get(CA) };
+    const message = answerTo(request, outcome, memory);
+    this.#warn(request, message, session);
+    const answer = wireMessage(message);
+    const reply: Reply = { answer, close: hangup };
+    if (!atOnce) reply.delay = min + Math.random() * (max - min);
+    if (pending && !atOnce) reply.interim = wireMessage({ ...echo(request), AE: "11" });
+    if (fault) reply.transmission = FAULTS[fault].send(answer.raw);
+    if (action === "P" && message["AE"] === "10") this.#print(request["ZT"] ?? "", session);
+    if (action === "B") reply.onDue = () => this.forget(CA); // of that register only, so that tests run side by side (our choice)
+    if (movesMoney(action)) {
+      // After BA 1 the payment is made all the same, though its answer does not tell how it ended.
+      const result = atOnce ? answerTo({ ...request, BA: "0" }, outcome, memory) : message;
+      reply.onDue = () => {
+        this.#attempts.delete(CA); // so that it becomes the newest
+        this.#attempts.set(CA, { answer: result, time: session.received });
+        if (this.#attempts.size > MAX_KEPT) this.forget(this.#attempts.keys().next().value);
+      };
+    }
+    return reply;
+  }
+
+  /** Warns of what is done otherwise than the request asks. */
+  #warn(request: Readonly<Message>, answer: Readonly<Message>, session: Session): void {
+    const asked = askedFor(request);
+    if (asked !== undefined && answer["AE"] === "10" && movesMoney(request["CD"])) {
+      const paid = answer["CC"] ?? "none";
+      if (paid !== asked) this.#notes.warn(session, warning("application", asked, paid));
+    }
+    if (wantedReceipt(request["CK"] ?? "")?.copy === "both") {
+      this.#notes.warn(session, warning("one-receipt"));
+    }
+  }
+
+  #print(zt: string, session: Session): void {
+    const receipts = decodeReceipts(zt, (warning) => this.#notes.warn(session, warning));
+    for (const { text } of receipts) this.#notes.printed(session, text);
+  }
+}
+
+function wireMessage(message: Message): WireMessage {
+  return { raw: encodeText(message), message };
+}
+
+/** What an error says, whatever was thrown. */
+function messageOf(error: unknown): string {
+  try {
+    return error instanceof Error ? String(error.message) : "what was thrown is no Error";
+  } catch {
+    return "what was thrown cannot be told";
+  }
+}
+
+// ---------------------------------------------------------------- the terminal on the network
+
+/** What reached the POS of an answer. */
+export interface Sent extends WireMessage {
+  /**
+   * What of the answer did not go out because the POS had gone: the rest, then `raw` is what was
+   * sent until then; or all of it, then `raw` is the answer that reached nobody.
+   */
+  readonly lost?: "rest" | "all";
+  /** Its segments, if there were several. */
+  readonly segments?: readonly Segment[];
+}
+
+/** A part of a message, as it came or went. */
+export interface Segment {
+  /** When, from the request's last byte, in milliseconds; before it they are negative. */
+  readonly milliseconds: number;
+  readonly bytes: number;
+}
+
+/** That a POS has left without the whole answer, or without reading it. */
+export interface Gone {
+  /** From the request's last byte, in milliseconds. */
+  readonly milliseconds: number;
+  /** What of the answer had been sent, as Latin-1 text. */
+  readonly sent: string;
+}
+
+/** Is told what happens on the network, everything once. */
+interface Observer {
+  log(level: LogLevel, text: () => string): void;
+  /** Gives the transaction its number. */
+  request(session: Session, received: Received): number;
+  due(session: Session, answer: WireMessage): void;
+  answer(session: Session, sent: Sent, milliseconds: number): void;
+  nothing(session: Session): void;
+  gone(session: Session, gone: Gone): void;
+  over(session: Session): void;
+  closed(connection: number, by: Side, used: boolean): void;
+}
+
+/** One of the two sides of a connection. */
+export type Side = "pos" | "terminal";
+
+/**
+ * Milliseconds that whole fields without all mandatory tags wait for the rest (our choice: a POS
+ * that sends field by field).
+ */
+const PATIENCE = 300;
+/**
+ * Milliseconds after its request within which a POS may close its side and still wait for the
+ * answer, as nc does. One that closes it later has given up (our choice).
+ */
+const HALF_CLOSE = 100;
+/**
+ * Milliseconds that a peer has to read its answers and close its side after this one did (our
+ * choice).
+ */
+const CLOSE_TIMEOUT = 5_000;
+/** Requests of one connection that may wait for answers until no more is read of it (our choice). */
+const MAX_WAITING = 1_000;
+/**
+ * Connections that the system keeps until they are accepted: with 511, the default, tills that
+ * connect at the same moment wait a second for their second SYN.
+ */
+const BACKLOG = 4_096;
+/** Most milliseconds between two looks for idle connections (our choice). */
+const IDLE_CHECK = 10_000;
+/** Why a signal is aborted. A text, because the error that stands for none is slow to make. */
+const GONE = "the POS has closed its side";
+
+/** Something that listens. */
+interface Listening {
+  host: string;
+  port: number;
+  /** Ends the connections of the transactions under way for which that is wanted. */
+  drop(wanted: (session: Session) => boolean): void;
+  close(): Promise<void>;
+}
+
+/** Serves requests on TCP: sockets, their order, their bounds and what goes wrong on the wire. */
+async function serve(bounds: Settings, handler: Handler, observer: Observer): Promise<Listening> {
+  const sockets = new Set<net.Socket>();
+  const connections = new Set<Connection>(); // of the sockets, and of payments whose POS has gone
+  let accepted = 0;
+  const server = net.createServer({ allowHalfOpen: true }, (socket) => {
+    const number = ++accepted;
+    if (sockets.size >= bounds.maxConnections) {
+      observer.log("warn", () => `#${number} closed: ${sockets.size} connections are open already`);
+      socket.on("error", () => {}).destroy();
+      return;
+    }
+    sockets.add(socket);
+    socket.on("close", () => sockets.delete(socket));
+    const connection = new Connection(socket, number, bounds, handler, observer, () => {
+      connections.delete(connection);
+    });
+    connections.add(connection);
+  });
+  const { address: host, port } = await listen(server, bounds.port, bounds.host);
+  // One look at all of them is cheaper than a timer for each.
+  const { idleTimeout, keepTimeout, keepAlive } = bounds;
+  const often = Math.min(IDLE_CHECK, idleTimeout, keepTimeout, keepAlive || Infinity);
+  const idleCheck = setInterval(() => {
+    for (const connection of connections) connection.checkIdle(performance.now());
+  }, often);
+  const shut = async (): Promise<void> => {
+    const ended = [...sockets].map((socket) => once(socket, "close"));
+    clearInterval(idleCheck);
+    for (const connection of connections) connection.stop();
+    server.close();
+    await Promise.all([once(server, "close"), ...ended]);
+  };
+  let closed: Promise<void> | undefined;
+  return {
+    host,
+    port,
+    drop: (wanted) => connections.forEach((connection) => connection.drop(wanted)),
+    close: () => closed ??= shut(),
+  };
+}
+
+const LISTEN_ERRORS: Readonly<Record<string, string>> = {
+  EADDRINUSE: "the port is in use by another program",
+  EADDRNOTAVAIL: "this machine has no such address",
+  EINVAL: "this machine has no such address", // what Deno says for EADDRNOTAVAIL
+  ENOTFOUND: "there is no host of that name",
+  EACCES: "not permitted; ports below 1024 are reserved",
+  EPERM: "not permitted; Deno needs --allow-net for a name as well",
+};
+
+/** A terminal cannot listen. The message names host and port and says why; `cause` is the system's. */
+export class ListenError extends Error {
+  /** @ignore */
+  override name = "ListenError";
+}
+
+/** Has a server listen. Without a host it takes every interface, IPv6 and IPv4 where there are both. */
+export async function listen(
+  server: net.Server,
+  port: number,
+  host = "",
+): Promise<net.AddressInfo> {
+  try {
+    server.listen({ port, backlog: BACKLOG, ...(host && { host }) });
+    await once(server, "listening");
+  } catch (cause) {
+    throw listenError({ host, port }, cause as Error);
+  }
+  return server.address() as net.AddressInfo;
+}
+
+function listenError(
+  { host, port }: { host: string; port: number },
+  cause: NodeJS.ErrnoException,
+): ListenError {
+  const where = `${host ? `host ${host}` : "every interface"}, port ${port}`;
+  const why = LISTEN_ERRORS[cause.code ?? ""] ?? cause.message;
+  return new ListenError(`cannot listen on ${where}: ${why}`, { cause });
+}
+
+type Timer = ReturnType<typeof setTimeout> | undefined;
+
+/** A request on a connection. */
+class Turn implements Session {
+  readonly connection: number;
+  readonly address: string;
+  readonly received = new Date();
+  readonly deviations: readonly Deviation[];
+  readonly segments: readonly Segment[];
+  /** When its last byte came, on the clock of performance.now(). */
+  readonly arrived: number;
+  transaction = 0;
+  onOver?: () => void;
+  reply: Reply | Promise<Reply> | undefined;
+  /** What of the answer has been written. */
+  sent = "";
+  readonly sentSegments: Segment[] = [];
+  /** Milliseconds after which the POS had gone without the whole answer, if so. */
+  gone: number | undefined;
+  isOver = false;
+  #left: AbortController | undefined; // made when it is asked for: most handlers need none
+  #hasLeft: boolean;
+
+  constructor(
+    connection: number,
+    address: string,
+    deviations: readonly Deviation[],
+    segments: readonly Segment[],
+    arrived: number,
+    hasLeft: boolean,
+  ) {
+    this.connection = connection;
+    this.address = address;
+    this.deviations = deviations;
+    this.segments = segments;
+    this.arrived = arrived;
+    this.#hasLeft = hasLeft;
+  }
+
+  get signal(): AbortSignal {
+    this.#left ??= new AbortController();
+    if (this.#hasLeft) this.#left.abort(GONE);
+    return this.#left.signal;
+  }
+
+  /** Milliseconds since its last byte. */
+  get milliseconds(): number {
+    return Math.round(performance.now() - this.arrived);
+  }
+
+  leave(): void {
+    this.#hasLeft = true;
+    this.#left?.abort(GONE);
+  }
+}
+
+/**
+ * The conversation with one POS: cuts what it sends into requests, and answers them in their order,
+ * each when it is due. Requests are read, and their delay starts, while earlier ones wait for
+ * answers. A POS that leaves does not end its payment: the person at the terminal may still pay.
+ */
+class Connection {
+  readonly #socket: net.Socket;
+  readonly #number: number;
+  readonly #bounds: Settings;
+  readonly #handler: Handler;
+  readonly #observer: Observer;
+  readonly #onDone: () => void;
+  readonly #address: string; // which a closed socket does not know any more
+  readonly #framer: MessageFramer;
+  readonly #turns: Turn[] = []; // to be answered, in their order
+  readonly #open = new Set<Turn>(); // not over: those, and the ones that are never answered
+  #last: Turn | undefined; // the one answered last
+  #overdue: Timer; // the request has taken too long by then
+  #due: Timer; // of the answer, or of its next segment
+  #closing: Timer; // the POS must have closed its side by then
+  #arrived = 0; // when the last byte came
+  #pieces: { at: number; bytes: number }[] = []; // of the request in progress
+  #active = performance.now(); // when the last request or answer was there
+  #answering = false;
+  #ended = false; // the POS has closed its side
+  #hungUp = false; // this side is closed
+  #by: Side | undefined; // who closed first
+
+  constructor(
+    socket: net.Socket,
+    number: number,
+    bounds: Settings,
+    handler: Handler,
+    observer: Observer,
+    onDone: () => void,
+  ) {
+    this.#socket = socket;
+    this.#number = number;
+    this.#bounds = bounds;
+    this.#handler = handler;
+    this.#observer = observer;
+    this.#onDone = onDone;
+    this.#address = socket.remoteAddress ?? "";
+    this.#framer = new MessageFramer({
+      most: bounds.maxRequest,
+      pause: (fields) => missingTags(fields).length === 0 ? bounds.gap : PATIENCE,
+      onMessage: (received) => this.#serve(received),
+      onControl: (characters) =>
+        this.#log("debug", () => `skipped between messages: ${printable(characters)}`),
+    });
+    this.#log("debug", () => `connected from ${this.#address} port ${socket.remotePort}`);
+    socket.setEncoding("latin1").on("data", (chunk: string) => this.#read(chunk));
+    socket.on("end", () => this.#end());
+    socket.on("error", () => {}); // which "close" follows
+    socket.on("close", () => this.#close());
+  }
+
+  /** Ends it if a transaction under way is wanted, as if the POS had gone. */
+  drop(wanted: (session: Session) => boolean): void {
+    if (![...this.#open].some(wanted)) return;
+    this.#leave(0);
+    this.stop();
+  }
+
+  /** Ends it at once, with all that is under way. */
+  stop(): void {
+    clearTimeout(this.#due);
+    this.#by ??= "terminal";
+    this.#turns.length = 0;
+    for (const turn of this.#open) this.#over(turn);
+    this.#socket.destroy();
+  }
+
+  /** Looks whether nothing has come for too long. */
+  checkIdle(now: number): void {
+    const { idleTimeout, keepTimeout, keepAlive } = this.#bounds;
+    const idle = now - this.#active;
+    if (this.#open.size === 0 && idle >= (this.#last ? keepTimeout : idleTimeout)) {
+      this.#drop(this.#last ? `nothing has come for ${keepTimeout} ms` : "no request has come");
+    } else if (keepAlive > 0 && idle >= keepAlive) this.#socket.setKeepAlive(true, keepAlive);
+  }
+
+  #log(level: LogLevel, text: () => string): void {
+    this.#observer.log(level, () => `#${this.#number} ${text()}`);
+  }
+
+  #read(chunk: string): void {
+    this.#arrived = performance.now();
+    if (chunk !== "") this.#pieces.push({ at: this.#arrived, bytes: chunk.length });
+    this.#framer.feed(chunk);
+    const { state } = this.#framer;
+    if (state === "whole" || state === "incomplete") {
+      this.#overdue ??= setTimeout(() => this.#finish(), this.#bounds.requestTimeout);
+    }
+    if (this.#turns.length < MAX_WAITING) return;
+    this.#socket.pause(); // and nothing is cut where reading stopped
+    this.#framer.hold();
+    clearTimeout(this.#overdue);
+    this.#overdue = undefined;
+  }
+
+  #serve(received: Received): void {
+    if (this.#hungUp || this.#socket.destroyed) return; // nothing is served any more
+    clearTimeout(this.#overdue);
+    this.#overdue = undefined;
+    const found = deviations(received);
+    if (this.#last && received.fields.length > 0 && received.fields[0]?.tag !== "CZ") {
+      found.unshift({ code: "late", text: "expected no more fields after the answer" });
+    }
+    const segments = this.#pieces.map(({ at, bytes }) => ({
+      milliseconds: Math.round(at - this.#arrived),
+      bytes,
+    }));
+    this.#pieces = [];
+    const turn = new Turn(this.#number, this.#address, found, segments, this.#arrived, this.#ended);
+    this.#active = this.#arrived;
+    turn.transaction = this.#observer.request(turn, received);
+    turn.reply = this.#handler(received, turn);
+    this.#open.add(turn);
+    this.#turns.push(turn);
+    if (!this.#answering) this.#answerAll();
+  }
+
+  async #answerAll(): Promise<void> {
+    this.#answering = true;
+    for (let [turn] = this.#turns; turn; [turn] = this.#turns) {
+      await this.#answer(turn);
+      if (turn === this.#turns[0]) this.#turns.shift();
+      if (this.#turns.length < MAX_WAITING && this.#socket.isPaused()) {
+        this.#socket.resume();
+        this.#read("");
+      }
+    }
+    this.#answering = false;
+    if (this.#ended) this.#hangUp();
+  }
+
+  /** Answers a request when its answer is due. */
+  async #answer(turn: Turn): Promise<void> {
+    const reply = turn.reply instanceof Promise ? await turn.reply : turn.reply;
+    if (turn.isOver || !reply) return;
+    const { answer, interim, delay = 0, transmission, close = false, onDue } = reply;
+    if (interim && this.#socket.writable) {
+      this.#write(interim.raw);
+      this.#observer.answer(turn, interim, turn.milliseconds);
+    }
+    const wait = delay > 0 ? turn.arrived + delay * 1000 - performance.now() : 0;
+    if (wait > 0) await this.#sleep(wait);
+    onDue?.();
+    this.#observer.due(turn, answer);
+    const { segments, pause = 0, then }: Transmission = transmission ?? { segments: [answer.raw] };
+    await this.#send(turn, segments, pause);
+    this.#last = turn;
+    this.#active = performance.now();
+    this.#tell(turn, segments.join(""), answer);
+    if (segments.length > 0 || then || this.#socket.destroyed) this.#over(turn);
+    if (then === "reset") {
+      this.#by ??= "terminal";
+      this.#socket.resetAndDestroy();
+    } else if (then === "close" || (close && segments.length > 0)) this.#hangUp();
+  }
+
+  /** Writes the segments of an answer, as far as the POS is there to read them. */
+  async #send(turn: Turn, segments: readonly string[], pause: number): Promise<void> {
+    if (segments.length > 1) this.#socket.setNoDelay(); // or the system puts them together
+    for (const [index, segment] of segments.entries()) {
+      if (index > 0) await this.#sleep(pause);
+      if (!this.#socket.writable || (index > 0 && turn.gone !== undefined)) return;
+      const unread = this.#write(segment);
+      turn.sent += segment;
+      const { milliseconds } = turn;
+      if (segments.length > 1) turn.sentSegments.push({ milliseconds, bytes: segment.length });
+      if (this.#socket.destroyed) {
+        turn.sent = turn.sent.slice(0, Math.max(0, turn.sent.length - unread));
+      }
+    }
+  }
+
+  /** Tells what was sent of an answer. */
+  #tell(turn: Turn, whole: string, answer: WireMessage): void {
+    const { sent, milliseconds } = turn;
+    const segments = turn.sentSegments;
+    const message = (raw: string): Sent => {
+      const sent = raw === answer.raw ? answer : readable(raw);
+      return segments.length > 1 ? { ...sent, segments } : sent;
+    };
+    if (whole === "" && answer.raw !== "") this.#observer.nothing(turn);
+    else if (sent === whole && turn.gone === undefined) {
+      this.#observer.answer(turn, message(whole), milliseconds);
+    } else if (sent === "" || sent === whole) {
+      this.#observer.answer(turn, { ...message(whole), lost: "all" }, milliseconds);
+    } else this.#observer.answer(turn, { ...message(sent), lost: "rest" }, milliseconds);
+  }
+
+  /** Writes, and gives how many bytes the system has not taken. */
+  #write(segment: string): number {
+    this.#socket.write(segment, "latin1");
+    const unread = this.#socket.writableLength;
+    if (unread > this.#bounds.maxUnread) this.#drop(`${unread} bytes of answers are not read`);
+    return unread;
+  }
+
+  /** Resolves after so many milliseconds; never if the terminal is closed before. */
+  #sleep(milliseconds: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.#due = setTimeout(resolve, Math.ceil(milliseconds));
+    });
+  }
+
+  /** The POS has closed its side. It may have gone, or wait for its answers as nc does. */
+  #end(): void {
+    this.#by ??= "pos";
+    this.#ended = true;
+    this.#leave(HALF_CLOSE);
+    this.#finish();
+  }
+
+  /** The POS has closed its side, perhaps too soon after its request to have given up. */
+  #leave(notBefore: number): void {
+    for (const turn of this.#open) {
+      turn.leave();
+      const { milliseconds, sent } = turn;
+      if (turn.gone !== undefined || milliseconds < notBefore) continue;
+      turn.gone = milliseconds;
+      this.#observer.gone(turn, { milliseconds, sent });
+    }
+  }
+
+  /** Takes what is there as the last request, and closes the connection after its answer. */
+  #finish(): void {
+    const left = this.#framer.end();
+    if (left) this.#serve(left);
+    this.#ended = true;
+    this.#socket.removeAllListeners("data").resume();
+    if (!this.#answering) this.#hangUp();
+  }
+
+  /** Half-closes. Destroying at once would send RST if input is still unread, and the POS could lose the answer. */
+  #hangUp(): void {
+    if (this.#hungUp || this.#socket.destroyed) return;
+    this.#by ??= "terminal";
+    this.#hungUp = true;
+    this.#socket.end();
+    this.#closing = setTimeout(() => this.#socket.destroy(), CLOSE_TIMEOUT);
+  }
+
+  #drop(why: string): void {
+    this.#log("warn", () => `dropped: ${why}`);
+    this.#by ??= "terminal";
+    this.#socket.destroy();
+  }
+
+  #close(): void {
+    clearTimeout(this.#overdue);
+    clearTimeout(this.#closing);
+    this.#framer.end();
+    this.#ended = true;
+    const { errored } = this.#socket;
+    this.#by ??= "pos";
+    const unanswered = this.#open.size > 0 ? `, ${this.#open.size} without an answer` : "";
+    this.#log("debug", () => `closed${unanswered}${errored ? `: ${errored.message}` : ""}`);
+    if (!this.#hungUp) this.#leave(0);
+    const last = this.#last;
+    const wasReset = (errored as NodeJS.ErrnoException | null)?.code === "ECONNRESET";
+    if (wasReset && this.#open.size === 0 && last?.sent && last.gone === undefined) {
+      this.#observer.gone(last, { milliseconds: last.milliseconds, sent: last.sent });
+    }
+    this.#observer.closed(this.#number, this.#by, this.#arrived > 0);
+    for (const turn of this.#open) if (!this.#turns.includes(turn)) this.#over(turn);
+    if (this.#open.size === 0) this.#onDone();
+  }
+
+  #over(turn: Turn): void {
+    if (turn.isOver) return;
+    turn.isOver = true;
+    this.#open.delete(turn);
+    turn.onOver?.();
+    this.#observer.over(turn);
+    if (this.#socket.destroyed && this.#open.size === 0) this.#onDone();
+  }
+}
+
+/** What a POS can read of bytes that may be no message. */
+function readable(raw: string): WireMessage {
+  const reader = new MessageReader();
+  const [received = reader.end()] = reader.feed(raw);
+  return { raw, message: received?.message ?? {} };
+}
+
+// ---------------------------------------------------------------- what happened
 
 /** A request, and what became of it. */
 export interface Transaction {
@@ -601,471 +1547,475 @@ export interface Transaction {
   /** When it was there as a whole. */
   readonly received: Date;
   /** What came. */
-  readonly request: Exchanged;
+  readonly request: WireMessage & { readonly segments?: readonly Segment[] };
   /** What is wrong with it, if it is malformed. */
   readonly error?: string;
   /** Each deviation of the request from the protocol, and what else was noticed about it. */
-  readonly warnings: readonly string[];
+  readonly warnings: readonly Warning[];
   /** How it was to end, if it came that far. */
   readonly outcome?: Outcome;
-  /** What was sent, if anything was; after AE 11, the final answer. */
-  readonly answer?: Exchanged;
-  /** When the answer was sent. */
+  /** What was sent, if anything was or would have been; after AE 11, the final answer. */
+  readonly answer?: Sent;
+  /** When the answer was due. */
   readonly answered?: Date;
+  /** That the POS left without the whole answer or did not read it, if so. */
+  readonly gone?: Gone;
+  /** When it was over: answered, or never to be. */
+  readonly ended?: Date;
+  /** After it the connection was closed: when, from the request's last byte, and by whom first. */
+  readonly closed?: { readonly milliseconds: number; readonly by: Side };
 }
+
+/** Something that happened, as `--json` prints it. `time` is ISO 8601 with milliseconds. */
+export type TerminalEvent =
+  & { time: string }
+  & (
+    | { event: "listening"; host: string; port: number }
+    // A request that is malformed has another name, an error, and the byte where it went wrong.
+    | (About & WireMessage & {
+      event: "request" | "invalid";
+      address: string;
+      warnings: readonly Warning[];
+      error?: string;
+      at?: number;
+    })
+    // What was noticed after the request.
+    | (About & Warning & { event: "warning" })
+    // A person is to decide on it.
+    | (About & { event: "waiting" })
+    // Milliseconds are from the last byte of the request.
+    | (About & Sent & { event: "answer"; outcome?: string; milliseconds: number })
+    | (About & Gone & { event: "gone" })
+    | { event: "closed"; connection: number; by: Side }
+  );
+
+/** Which transaction an event is about. */
+export interface About {
+  /** The number of the connection, from 1. */
+  connection: number;
+  /** The number of the transaction, from 1. */
+  transaction: number;
+}
+
+/** Receives what happens. */
+export type Listener = (event: TerminalEvent) => void;
+
+/** Which transaction is waited for. */
+export interface WaitOptions {
+  /** Milliseconds to wait. Default: for ever. */
+  timeout?: number;
+  /** The cash register (CA) it is of. Default: any. */
+  register?: string;
+  /**
+   * Its number is above this one. With it, a transaction is given whether an earlier call has had
+   * it or not. Default: none is given twice.
+   */
+  after?: number;
+}
+
+/** A transaction that was waited for does not come. */
+export class WaitError extends Error {
+  /** @ignore */
+  override name = "WaitError";
+  /** Why: the time is up, or the terminal was reset or closed. */
+  readonly reason: "timeout" | "reset" | "closed";
+
+  /** An error with the reason as a word and in words. */
+  constructor(reason: WaitError["reason"], message: string) {
+    super(message);
+    this.reason = reason;
+  }
+}
+
+/** Transactions, and cash registers with a last one, that are kept (our choice: a day of tests). */
+const MAX_KEPT = 1_000;
 
 /** A transaction that may still change. */
 type Current = { -readonly [Property in keyof Transaction]: Transaction[Property] } & {
-  warnings: string[];
+  warnings: Warning[];
 };
 
-/** What is to be answered, and how. */
-interface Plan {
-  answer: Exchanged;
-  /** Sent before the answer, as soon as it is known. */
-  interim?: Exchanged;
-  /** Seconds from the last byte of the request. */
-  delay: number;
+/** What is known of a transaction besides. */
+interface Entry {
+  session: Session;
+  transaction: Current;
+  /** The final answer, once it is due. */
+  due?: WireMessage;
 }
 
-/** The answer to a request that is not served. */
-function notServed(request: Readonly<Message>, AF: string): Plan {
-  return { answer: exchanged({ ...echo(request), AE: "01", AF }), delay: 0 };
+/** Somebody who waits for a transaction. */
+interface Waiter extends PromiseWithResolvers<Transaction> {
+  register: string | undefined;
+  after: number | undefined;
+  timer?: Timer;
 }
 
-function exchanged(message: Message): Exchanged {
-  return { raw: encodeText(message), message };
-}
-
-/** Decides on answers, remembers what happened and tells of it. */
-class Device {
-  readonly settings: Settings;
-  readonly transactions: Current[] = [];
-  readonly next: Outcome[];
-  readonly #underWay = new Set<Current>();
-  readonly #approved = new Map<string, { answer: Readonly<Message>; time: Date }>(); // by cash register
-  #waiters: PromiseWithResolvers<Transaction>[] = [];
+/** Takes note of all that happens, and tells it: transactions, events, log, waits. */
+class Journal implements Observer, Notes {
+  readonly listeners = new Set<Listener>();
+  readonly #settings: Settings;
+  readonly #transactions: Current[] = [];
+  readonly #underWay = new Map<Session, Entry>();
+  readonly #lastPayments = new Map<string, Entry>(); // by cash register
+  readonly #notGiven = new Set<Current>(); // over, and no wait has had them
+  #waiters: Waiter[] = [];
   #count = 0;
-  #stopped = false;
+  #isClosed = false;
 
   constructor(settings: Settings) {
-    this.settings = settings;
-    this.next = settings.next;
+    this.#settings = settings;
+    if (settings.onEvent) this.listeners.add(settings.onEvent);
+  }
+
+  /** Copies of what is kept. */
+  get transactions(): Transaction[] {
+    return structuredClone(this.#transactions);
   }
 
   log(level: LogLevel, text: () => string): void {
-    const { log, logLevel } = this.settings;
+    const { log, logLevel } = this.#settings;
     if (!log || LOG_LEVELS.indexOf(level) < LOG_LEVELS.indexOf(logLevel)) return;
     callBack(() => log(level, text()));
   }
 
-  emit(event: () => TerminalEvent): void {
-    const { onEvent } = this.settings;
-    if (onEvent) callBack(() => onEvent(event()));
+  listening(host: string, port: number): void {
+    const where = host === "::" || host === "0.0.0.0" ? "every interface," : host;
+    this.log("info", () => `listening on ${where} port ${port}, ${told(this.#settings)}`);
+    this.#emit(() => ({ event: "listening", host, port }));
   }
 
-  /**
-   * Takes a request: notes it, and decides on its answer.
-   *
-   * @param late Whether its fields came after the answer to those before, as the rest of that
-   * request.
-   * @param gone Gives a signal that is aborted when the POS has closed its side.
-   */
-  take(
-    received: Received,
-    connection: number,
-    address: string,
-    late: boolean,
-    gone: () => AbortSignal,
-  ): { transaction: Current; plan: Plan | Promise<Plan> } {
-    const { raw, message, error } = received;
-    const { warnings, refusal } = this.#examine(received, late);
+  request(session: Session, { raw, message, error }: Received): number {
+    const { connection, address, received } = session;
     const transaction: Current = {
       number: ++this.#count,
       connection,
       address,
-      received: new Date(),
-      request: { raw, message },
+      received,
+      request: session.segments.length > 1
+        ? { raw, message, segments: session.segments }
+        : { raw, message },
       ...(error && { error: error.message }),
-      warnings,
+      warnings: session.deviations.map((deviation) => ({ ...deviation })),
     };
-    if (this.transactions.push(transaction) > MAX_KEPT) this.transactions.shift();
-    this.emit(() => {
-      const about = { connection, transaction: transaction.number, raw, message, warnings };
-      return error
-        ? { event: "invalid", ...about, error: error.message, at: error.at ?? 0 }
-        : { event: "request", ...about };
-    });
+    this.#transactions.push(transaction);
+    if (this.#transactions.length > MAX_KEPT) this.#notGiven.delete(this.#transactions.shift()!);
+    transaction.warnings.push(...this.#habits(transaction));
+    this.#underWay.set(session, { session, transaction });
+    const { number, warnings } = transaction;
+    this.#emit(() => ({
+      event: error ? "invalid" : "request",
+      connection,
+      transaction: number,
+      address,
+      raw,
+      message,
+      warnings: [...warnings],
+      ...(error && { error: error.message, at: error.at ?? 0 }),
+    }), received);
     this.log("info", () => `#${connection} received: ${logText(transaction.request)}`);
-    for (const warning of warnings) this.log("warn", () => `#${connection} ${warning}`);
-    if (refusal) return { transaction, plan: notServed(message, refusal) };
-    this.#underWay.add(transaction);
-    return { transaction, plan: this.#plan(transaction, gone) };
+    for (const { text } of warnings) this.log("warn", () => `#${connection} ${text}`);
+    return number;
   }
 
-  /** What is to be noticed about a request, and the AF that it is refused with, if it is. */
-  #examine(received: Received, late: boolean): { warnings: string[]; refusal?: string } {
-    const { message: request, fields, error } = received;
-    const found = deviations(received);
-    if (late) {
-      found.unshift({ message: "expected no more fields after the answer", tolerated: false });
-    }
-    const warnings = found.map(({ message }) => message);
-    if (error || (this.settings.strict && found.some(({ tolerated }) => !tolerated))) {
-      return { warnings, refusal: "09" };
-    }
-    const missing = missingTags(fields);
-    if (missing.length > 0) {
-      warnings.push(`expected the mandatory tags ${missing.join(", ")}`);
-      return { warnings, refusal: "09" };
-    }
-    if (!ACTIONS.has(request["CD"] ?? "")) return { warnings, refusal: "12" };
-    if (this.settings.exclusive && this.#underWay.size > 0) {
-      warnings.push("busy with another transaction");
-      return { warnings, refusal: "07" };
-    }
-    if (wantedReceipt(request["CK"] ?? "")?.copy === "both") {
-      warnings.push("CK: both receipts are asked for, only the customer's is sent");
-    }
-    return { warnings };
+  decided(session: Session, outcome: Outcome): void {
+    const entry = this.#underWay.get(session);
+    if (!entry) return;
+    entry.transaction.outcome = outcome;
+    const { CA = "", CD } = entry.transaction.request.message;
+    if (!movesMoney(CD)) return;
+    this.#lastPayments.delete(CA); // so that it becomes the newest
+    this.#lastPayments.set(CA, entry);
+    if (this.#lastPayments.size <= MAX_KEPT) return;
+    const [oldest = ""] = this.#lastPayments.keys();
+    this.#lastPayments.delete(oldest);
   }
 
-  /**
-   * Takes note that an answer is due, whatever becomes of it on the wire: from then on an approval
-   * can be had again as a duplicate, also by a POS that the answer has not reached.
-   */
-  conclude({ request: { message }, received }: Transaction, { answer }: Plan): void {
-    const { CD = "", CA = "" } = message;
-    if (!ACTIONS.get(CD)?.money || answer.message["AE"] !== "10") return;
-    this.#approved.delete(CA); // so that it becomes the newest
-    this.#approved.set(CA, { answer: answer.message, time: received });
-    if (this.#approved.size <= MAX_KEPT) return;
-    const [oldest = ""] = this.#approved.keys();
-    this.#approved.delete(oldest);
+  warn(session: Session, warning: Warning, level: LogLevel = "warn"): void {
+    const { connection, transaction: number } = session;
+    this.#find(session)?.warnings.push(warning);
+    this.#emit(() => ({ event: "warning", connection, transaction: number, ...warning }));
+    this.log(level, () => `#${connection} ${warning.text}`);
   }
 
-  /** Takes note of what was sent. */
-  answered(transaction: Current, sent: Exchanged, fault?: Fault): void {
+  waiting({ connection, transaction }: Session): void {
+    this.#emit(() => ({ event: "waiting", connection, transaction }));
+    this.log("debug", () => `#${connection} waits for a person to decide`);
+  }
+
+  printed({ connection }: Session, text: string): void {
+    this.log("info", () => `#${connection} printed:\n${printableLines(text)}`);
+  }
+
+  due(session: Session, answer: WireMessage): void {
+    const entry = this.#underWay.get(session);
+    if (entry) entry.due = answer;
+  }
+
+  answer(session: Session, sent: Sent, milliseconds: number): void {
+    const transaction = this.#find(session);
+    if (!transaction) return;
     transaction.answer = sent;
     transaction.answered = new Date();
     const { connection, number, outcome } = transaction;
-    this.emit(() => ({
+    this.#emit(() => ({
       event: "answer",
       connection,
       transaction: number,
       ...(outcome && { outcome: formatOutcome(outcome) }),
+      milliseconds,
       ...sent,
-    }));
-    this.log("info", () => `#${connection} sent${fault ? ` (${fault})` : ""}: ${logText(sent)}`);
+    }), transaction.answered);
+    const fault = outcome?.fault ? ` (${outcome.fault})` : "";
+    const how = sent.lost === "all"
+      ? "not sent, the POS has gone"
+      : sent.lost
+      ? "sent in part"
+      : "sent";
+    this.log("info", () => `#${connection} ${how}${fault}: ${logText(sent)}`);
   }
 
-  /** Takes note that a transaction is over: answered, or its connection is gone. */
-  end(transaction: Current): void {
-    this.#underWay.delete(transaction);
-    for (const waiter of this.#waiters.splice(0)) waiter.resolve(transaction);
+  nothing(session: Session): void {
+    const { fault } = this.#find(session)?.outcome ?? {};
+    this.log("info", () => `#${session.connection} sent nothing${fault ? ` (${fault})` : ""}`);
   }
 
-  wait(): Promise<Transaction> {
-    if (this.#stopped) return Promise.reject(new Error("the terminal was closed"));
-    const waiter = Promise.withResolvers<Transaction>();
+  gone(session: Session, gone: Gone): void {
+    const transaction = this.#find(session);
+    if (!transaction) return;
+    transaction.gone = gone;
+    const { connection, number, request: { message } } = transaction;
+    this.#emit(() => ({ event: "gone", connection, transaction: number, ...gone }));
+    const { milliseconds, sent } = gone;
+    const seconds = (milliseconds / 1000).toFixed(1);
+    if (!this.#underWay.has(session)) return this.warn(session, warning("not-read"));
+    if (sent !== "") return this.warn(session, warning("read-once", sent.length));
+    if (movesMoney(message["CD"]) && milliseconds < PERSON_TIME) {
+      this.warn(session, warning("impatient", seconds));
+    } else this.log("warn", () => `#${connection} the POS gave up after ${seconds} s`);
+  }
+
+  over(session: Session): void {
+    const entry = this.#underWay.get(session);
+    if (!entry) return;
+    this.#underWay.delete(session);
+    const { transaction } = entry;
+    transaction.ended = new Date();
+    const fits = (waiter: Waiter): boolean =>
+      isOf(waiter.register, transaction) &&
+      transaction.number > (waiter.after ?? 0);
+    const first = this.#waiters.find((waiter) => waiter.after === undefined && fits(waiter));
+    const [{ number: oldest } = transaction] = this.#transactions;
+    if (!first && oldest <= transaction.number) this.#notGiven.add(transaction);
+    this.#settle(
+      (waiter) => waiter === first || (waiter.after !== undefined && fits(waiter)),
+      ({ resolve }) => resolve(structuredClone(transaction)),
+    );
+  }
+
+  closed(connection: number, by: Side, used: boolean): void {
+    const last = used && this.#transactions.findLast((one) => one.connection === connection);
+    if (last) last.closed = { milliseconds: Date.now() - last.received.getTime(), by };
+    if (used || this.#settings.logLevel === "debug") {
+      this.#emit(() => ({ event: "closed", connection, by }));
+    }
+  }
+
+  /** See {@linkcode Terminal.waitForTransaction}. */
+  wait({ timeout, register, after }: WaitOptions = {}): Promise<Transaction> {
+    if (this.#isClosed) return Promise.reject(new WaitError("closed", "the terminal was closed"));
+    const over = after === undefined ? [...this.#notGiven] : this.#transactions;
+    const found = over.find((transaction) =>
+      transaction.ended && transaction.number > (after ?? 0) && isOf(register, transaction)
+    );
+    if (found) {
+      if (after === undefined) this.#notGiven.delete(found);
+      return Promise.resolve(structuredClone(found));
+    }
+    const waiter: Waiter = { register, after, ...Promise.withResolvers<Transaction>() };
     waiter.promise.catch(() => {}); // a test that fails before it awaits this has an error of its own to tell
     this.#waiters.push(waiter);
+    if (timeout !== undefined) {
+      inRange("timeout", { min: 0, max: DAY }, timeout);
+      waiter.timer = setTimeout(() => {
+        const of = register === undefined ? "" : ` of cash register ${register}`;
+        const text = `no transaction${of} was over within ${timeout} ms; ${this.#status()}`;
+        this.#settle(
+          (other) => other === waiter,
+          ({ reject }) => reject(new WaitError("timeout", text)),
+        );
+      }, timeout);
+    }
     return waiter.promise;
   }
 
-  stop(): void {
-    this.#stopped = true;
-    for (const waiter of this.#waiters.splice(0)) {
-      waiter.reject(new Error("the terminal was closed"));
+  /** Forgets what happened, at one cash register or at all. */
+  reset(register?: string): void {
+    const isKept = (transaction: Current): boolean =>
+      register !== undefined && !isOf(register, transaction);
+    const kept = this.#transactions.filter(isKept);
+    this.#transactions.splice(0, Infinity, ...kept);
+    for (const transaction of this.#notGiven) {
+      if (!isKept(transaction)) this.#notGiven.delete(transaction);
     }
+    if (register === undefined) {
+      this.#lastPayments.clear();
+      this.#count = 0;
+    } else this.#lastPayments.delete(register);
   }
 
-  /** Decides on the answer to a request that is served. */
-  async #plan(transaction: Current, gone: () => AbortSignal): Promise<Plan> {
-    const { request: { message }, number, connection } = transaction;
-    try {
-      const source = this.#ownOutcome(message) ?? this.settings.outcome;
-      transaction.outcome = typeof source === "function"
-        ? toOutcome(await source({ ...message }, number, gone()))
-        : source;
-      return this.#execute(transaction, transaction.outcome);
-    } catch (error) {
-      const why = error instanceof Error ? String(error.message) : "what was thrown is no Error";
-      const warning = `no outcome could be decided on: ${printable(why)}`;
-      transaction.warnings.push(warning);
-      this.log("error", () => `#${connection} ${warning}`);
-      return notServed(message, "07"); // not completed (our choice)
-    }
-  }
-
-  /** The outcome for a request by its amount, else the next that is queued, if any. */
-  #ownOutcome(request: Readonly<Message>): Outcome | undefined {
-    if (request["CD"] === "I") return undefined;
-    const amount = withoutZeros(request["CB"] ?? "");
-    const matches = ([wanted]: [amount: string, outcome: Outcome]): boolean =>
-      wanted.startsWith("*")
-        ? amount.padStart(wanted.length - 1, "0").endsWith(wanted.slice(1))
-        : amount === wanted;
-    const found = amount === "" ? undefined : this.settings.when.find(matches);
-    return found?.[1] ?? this.next.shift();
-  }
-
-  /** Does what is asked for. */
-  #execute(
-    { request: { message: request }, received, connection }: Current,
-    outcome: Outcome,
-  ): Plan {
-    const { tags, pending, delay = this.settings.duration } = outcome;
-    const [min, max] = typeof delay === "number" ? [delay, delay] : delay;
-    const answer = echo(request);
-    if (answersAtOnce(request)) {
-      const identification = request["CD"] === "I";
-      if (identification) setTags(answer, { CB: "", CE: "" });
-      setTags(answer, { AE: identification ? "10" : "11", ...tags });
-      return { answer: exchanged(answer), delay: 0 };
-    }
-    const interim = pending && exchanged({ ...answer, AE: "11" });
-    const ck = request["CK"] ?? "";
-    if (ACTIONS.get(request["CD"] ?? "")?.money) {
-      Object.assign(answer, moneyResult(request, outcome, this.settings.sellerContract));
-      setTags(answer, tags); // which the receipt has too
-      addReceipt(answer, ck, answer, received);
-    } else if (outcome.failure) setTags(answer, { AE: "01", AF: outcome.failure });
-    else if (request["CD"] === "3") this.#repeat(answer, request["CA"] ?? "", ck);
-    else {
-      answer["AE"] = "10";
-      if (request["CD"] === "P") this.#print(request["ZT"] ?? "", connection);
-    }
-    setTags(answer, tags);
-    return {
-      answer: exchanged(answer),
-      delay: min + Math.random() * (max - min),
-      ...(interim && { interim }),
-    };
-  }
-
-  /**
-   * Puts the last approved transaction of a cash register into an answer, with a receipt also where
-   * CK asks for none (our choice).
-   */
-  #repeat(answer: Message, register: string, ck: string): void {
-    const last = this.#approved.get(register);
-    if (!last) return setTags(answer, { AE: "01", AF: "10" }); // a selection error (our choice)
-    const { CZ: _CZ, CJ: _CJ, CD: _CD, CK: _CK, ZT: _ZT, ...result } = last.answer;
-    Object.assign(answer, result);
-    addReceipt(answer, ck || "100", last.answer, last.time, true);
-  }
-
-  #print(zt: string, connection: number): void {
-    const receipts = decodeReceipts(zt);
-    for (const { text } of receipts) {
-      this.log("info", () => `#${connection} printed:\n${printableLines(text)}`);
-    }
-    if (receipts.length > 0) return;
-    this.log("warn", () => `#${connection} nothing to print in ZT: "${printable(zt)}"`);
-  }
-}
-
-// ---------------------------------------------------------------- one connection
-
-/**
- * The conversation with one POS: cuts what it sends into requests, and answers them in their order,
- * each when it is due. Requests are read, and their delay starts, while earlier ones wait for
- * answers.
- */
-class Connection {
-  readonly #socket: net.Socket;
-  readonly #number: number;
-  readonly #device: Device;
-  readonly #address: string; // which a closed socket does not know any more
-  readonly #reader: MessageReader;
-  readonly #open = new Set<Current>(); // not over yet
-  #gone: AbortController | undefined; // for functions that decide; most outcomes need none
-  #idle: Timer; // no request has come by then
-  #settled: Timer; // the request is whole if nothing comes until then
-  #overdue: Timer; // the request has taken too long by then
-  #due: Timer; // of what is to be done next: sending an answer or a part of it, or closing
-  #arrived = 0; // when the last byte came
-  #answered = false; // an earlier request
-  #ended = false; // the POS has closed its side
-  #lastAnswer: Promise<void> = Promise.resolve();
-
-  constructor(socket: net.Socket, number: number, device: Device) {
-    this.#socket = socket;
-    this.#number = number;
-    this.#device = device;
-    this.#address = socket.remoteAddress ?? "";
-    this.#reader = new MessageReader(device.settings.maxRequest);
-    this.#idle = setTimeout(() => this.#drop("no request has come"), device.settings.idleTimeout);
-    this.#log("debug", () => `connected from ${this.#address} port ${socket.remotePort}`);
-    socket.setEncoding("latin1").on("data", (chunk: string) => this.#read(chunk));
-    socket.on("end", () => this.#end());
-    socket.on("error", () => {}); // which "close" follows
-    socket.on("close", () => this.#close());
-  }
-
-  #log(level: LogLevel, text: () => string): void {
-    this.#device.log(level, () => `#${this.#number} ${text()}`);
-  }
-
-  #read(chunk: string): void {
-    this.#arrived = performance.now();
-    for (const received of this.#reader.feed(chunk)) this.#serve(received);
-    clearTimeout(this.#settled);
-    const { state, fields } = this.#reader;
-    if (state !== "whole" && state !== "incomplete") return;
-    const { settle, requestTimeout } = this.#device.settings;
-    const complete = state === "whole" && missingTags(fields).length === 0;
-    if (complete && settle === 0) return this.#serveRest();
-    this.#overdue ??= setTimeout(() => this.#finish(), requestTimeout);
-    if (state === "incomplete") return;
-    this.#settled = setTimeout(() => this.#serveRest(), complete ? settle : PATIENCE);
-  }
-
-  /** Takes what is there as a request. */
-  #serveRest(): void {
-    this.#serve(this.#reader.take());
-  }
-
-  #serve(received: Received): void {
-    if (!this.#socket.writable) return; // closed on this side: nothing is served any more
-    for (const timer of [this.#idle, this.#settled, this.#overdue]) clearTimeout(timer);
-    this.#overdue = undefined;
-    const [first] = received.fields;
-    const late = this.#answered && first !== undefined && first.tag !== "CZ";
-    const { transaction, plan } = this.#device.take(
-      received,
-      this.#number,
-      this.#address,
-      late,
-      () => this.#signal(),
+  /** Ends the waits for a cash register, or all. */
+  rejectWaits(register?: string): void {
+    this.#settle(
+      (waiter) => register === undefined || waiter.register === register,
+      ({ reject }) => reject(new WaitError("reset", "the terminal was reset")),
     );
-    this.#open.add(transaction);
-    if (this.#open.size > MAX_WAITING) this.#drop(`${this.#open.size} requests wait`);
-    this.#lastAnswer = this.#answer(transaction, plan, this.#arrived, this.#lastAnswer);
   }
 
-  /** A signal that is aborted when the POS has closed its side. */
-  #signal(): AbortSignal {
-    this.#gone ??= new AbortController();
-    if (this.#ended) this.#gone.abort(GONE);
-    return this.#gone.signal;
+  close(): void {
+    this.#isClosed = true;
+    this.#settle(
+      () => true,
+      ({ reject }) => reject(new WaitError("closed", "the terminal was closed")),
+    );
   }
 
-  /** Answers a request when its answer is due and the earlier ones are out. */
-  async #answer(
-    transaction: Current,
-    planned: Plan | Promise<Plan>,
-    arrived: number,
-    earlier: Promise<void>,
-  ): Promise<void> {
-    await earlier;
-    const plan = await planned;
-    if (!this.#socket.writable) return;
-    if (plan.interim) {
-      this.#write(plan.interim.raw);
-      this.#device.answered(transaction, plan.interim);
-    }
-    if (plan.delay > 0) await this.#sleep(arrived + plan.delay * 1000 - performance.now());
-    this.#device.conclude(transaction, plan);
-
-    const { answer } = plan;
-    const { fault, hangup } = transaction.outcome ?? {};
-    const { segments, pause = 0, then }: Transmission = fault
-      ? FAULTS[fault](answer.raw)
-      : { segments: [answer.raw] };
-    if (segments.length > 1) this.#socket.setNoDelay(); // or the system puts them together
-    for (const [index, segment] of segments.entries()) {
-      if (index > 0) await this.#sleep(pause);
-      this.#write(segment);
-    }
-    const raw = segments.join("");
-    this.#answered = true;
-    if (raw === "") this.#log("info", () => `sent nothing (${fault})`);
-    else this.#device.answered(transaction, fault ? readable(raw) : answer, fault);
-    if (fault !== "silent") { // that one is over when the POS has gone
-      this.#open.delete(transaction);
-      this.#device.end(transaction);
-    }
-    if (then === "reset") this.#socket.resetAndDestroy();
-    else if (then === "close" || hangup || transaction.error !== undefined) this.#hangUp();
+  /** Whether a transaction under way is of a cash register. */
+  isOf(register: string | undefined, session: Session): boolean {
+    const entry = this.#underWay.get(session);
+    return entry !== undefined && isOf(register, entry.transaction);
   }
 
-  #write(segment: string): void {
-    this.#socket.write(segment, "latin1");
-    const unread = this.#socket.writableLength;
-    if (unread > this.#device.settings.maxUnread) {
-      this.#drop(`${unread} bytes of answers are not read`);
+  /** Ends the waits for which that is wanted. */
+  #settle(wanted: (waiter: Waiter) => boolean, how: (waiter: Waiter) => void): void {
+    const settled = this.#waiters.filter(wanted);
+    if (settled.length === 0) return;
+    this.#waiters = this.#waiters.filter((waiter) => !settled.includes(waiter));
+    for (const waiter of settled) {
+      clearTimeout(waiter.timer);
+      how(waiter);
     }
   }
 
-  /** Resolves after so many milliseconds; never if the connection closes before. */
-  #sleep(milliseconds: number): Promise<void> {
-    return new Promise((resolve) => {
-      if (milliseconds > 0) this.#due = setTimeout(resolve, Math.ceil(milliseconds));
-      else resolve();
-    });
+  /** What is under way, for people. */
+  #status(): string {
+    const texts = [...this.#underWay.values()].map(
+      ({ transaction: { number, received, request } }) => {
+        const seconds = ((Date.now() - received.getTime()) / 1000).toFixed(1);
+        return `transaction ${number} (${requestText(request.message)}) for ${seconds} s`;
+      },
+    );
+    return texts.length === 0 ? "nothing is under way" : `under way: ${texts.join(", ")}`;
   }
 
-  /** The POS has closed its side. It may have gone, or wait for its answers as nc does. */
-  #end(): void {
-    this.#ended = true;
-    this.#gone?.abort(GONE);
-    this.#finish();
+  #emit(event: () => Distributed, at = new Date()): void {
+    if (this.listeners.size === 0) return;
+    const { event: name, ...about } = event();
+    const told = { event: name, time: at.toISOString(), ...about } as TerminalEvent;
+    for (const listener of this.listeners) callBack(() => listener(told));
   }
 
-  /** Takes what is there as the last request, and closes the connection after its answer. */
-  #finish(): void {
-    const { state } = this.#reader;
-    if (state === "whole" || state === "incomplete") this.#serveRest();
-    this.#socket.removeAllListeners("data").resume();
-    this.#lastAnswer.then(() => this.#hangUp());
+  /** The transaction of a session, which may be over. */
+  #find(session: Session): Current | undefined {
+    return this.#underWay.get(session)?.transaction ??
+      this.#transactions.findLast(({ received }) => received === session.received);
   }
 
-  /** Closes this side, and the other soon: bytes not read yet would make that a reset. */
-  #hangUp(): void {
-    this.#socket.end();
-    if (this.#ended && this.#socket.writableLength === 0) return;
-    clearTimeout(this.#due);
-    this.#due = setTimeout(() => this.#socket.destroy(), CLOSE_TIMEOUT);
-  }
-
-  #drop(why: string): void {
-    this.#log("warn", () => `dropped: ${why}`);
-    this.#socket.destroy();
-  }
-
-  #close(): void {
-    for (const timer of [this.#idle, this.#settled, this.#overdue, this.#due]) clearTimeout(timer);
-    this.#ended = true;
-    this.#gone?.abort(GONE);
-    const unanswered = this.#open.size > 0 ? `, ${this.#open.size} without an answer` : "";
-    const lost = this.#socket.errored ? `: ${this.#socket.errored.message}` : "";
-    this.#log("debug", () => `closed${unanswered}${lost}`);
-    this.#device.emit(() => ({ event: "closed", connection: this.#number }));
-    for (const transaction of this.#open) this.#device.end(transaction);
+  /** What a request tells of the habits of its POS. */
+  #habits({ request: { message } }: Current): Warning[] {
+    const { CA = "", CD, CB, CE } = message;
+    const last = movesMoney(CD) ? this.#lastPayments.get(CA) : undefined;
+    if (!last) return [];
+    if (this.#underWay.has(last.session)) return [warning("overlap")];
+    const { transaction: { request, answer, gone }, due } = last;
+    const same = request.message["CD"] === CD && request.message["CB"] === CB &&
+      request.message["CE"] === CE;
+    const damaged = answer?.lost !== undefined || gone !== undefined ||
+      answer?.raw !== due?.raw;
+    if (!same || !damaged || due?.message["AE"] !== "10") return [];
+    return [warning("paid-twice", requestText(message))];
   }
 }
 
-type Timer = ReturnType<typeof setTimeout> | undefined;
+/** Whether a transaction is of a cash register, or of any. */
+function isOf(register: string | undefined, { request }: Transaction): boolean {
+  return register === undefined || request.message["CA"] === register;
+}
 
-/** Why a signal is aborted. A text, because the error that stands for none is slow to make. */
-const GONE = "the POS has closed its side";
+/** Milliseconds that a POS must wait at least: a person needs 10 to 60 s. (1) */
+const PERSON_TIME = 60_000;
+
+/** An event before it has its time. */
+type Distributed = TerminalEvent extends infer Event
+  ? Event extends unknown ? Omit<Event, "time"> : never
+  : never;
+
+/** What a request asks for, for people. */
+function requestText(request: Readonly<Message>): string {
+  const action = meaning("CD", request["CD"])?.label ?? `action ${request["CD"] ?? "none"}`;
+  const money = moneyText(request) ?? "";
+  return printable(
+    [action, money, request["CA"] && `of ${request["CA"]}`].filter(Boolean).join(" "),
+  );
+}
 
 /** A message as the log shows it. */
-function logText({ raw, message }: Exchanged): string {
+function logText({ raw, message }: WireMessage): string {
   const fields = describe(message);
   return printable(raw) + (fields && `\n${fields}`);
 }
 
-/** What a POS can read of bytes that may be no message. */
-function readable(raw: string): Exchanged {
-  const reader = new MessageReader();
-  const [{ message } = reader.take()] = reader.feed(raw);
-  return { raw, message };
+/** What a terminal will do, for the line of the log at its start. */
+function told({ outcome, duration, when, next, strict, exclusive }: Settings): string {
+  const parts: (string | false)[] = [];
+  if (typeof outcome === "function") parts.push("each outcome decided on when it is asked for");
+  else {
+    const { fault, failure, delay } = outcome;
+    const { fault: _, ...others } = outcome;
+    const mode = `${failure ? "failure" : "success"} mode (${formatOutcome(others)})`;
+    if (!fault || Object.keys(others).some((kind) => outcome[kind as keyof Outcome])) {
+      parts.push(mode);
+    }
+    if (fault) parts.push(FAULTS[fault].told);
+    if (delay === undefined) parts.push(`answers after ${duration} s`);
+  }
+  parts.push(
+    when.length > 0 && `outcomes by amount: ${when.length}`,
+    next.length > 0 && `outcomes queued: ${next.length}`,
+    strict && "strict",
+    exclusive && "exclusive",
+  );
+  return parts.filter((part) => part).join(", ");
 }
 
 // ---------------------------------------------------------------- the terminal
+
+/** What can be changed while a terminal runs. */
+export type TerminalChanges = Pick<
+  TerminalOptions,
+  "outcome" | "when" | "duration" | "strict" | "exclusive" | "interactive"
+>;
+
+const CHANGEABLE = ["outcome", "when", "duration", "strict", "exclusive", "interactive"];
+
+/** What a terminal does with the next request, outcomes in words. */
+export interface TerminalSettings {
+  /** How transactions end; null where a function decides. */
+  outcome: string | null;
+  /** Outcomes by amount. */
+  when: Record<string, string>;
+  /** Seconds from request to answer. */
+  duration: number;
+  /** Whether requests that deviate are refused. */
+  strict: boolean;
+  /** Whether one transaction is served at a time. */
+  exclusive: boolean;
+  /** Whether a person decides. */
+  interactive: boolean;
+  /** What is queued for one transaction each. */
+  next: { outcome: string; register?: string }[];
+  /** The numbers of the transactions that wait for a person. */
+  waiting: number[];
+}
 
 /** A terminal that is running. */
 export interface Terminal extends AsyncDisposable {
@@ -1073,36 +2023,44 @@ export interface Terminal extends AsyncDisposable {
   readonly host: string;
   /** The TCP port it listens on. */
   readonly port: number;
-  /** What POS did: the last 1,000 requests and their answers, the newest last. */
+  /** What POS did: copies of the last 1,000 requests and their answers, the newest last. */
   readonly transactions: readonly Transaction[];
+  /** What it does with the next request. */
+  readonly settings: TerminalSettings;
+  /** Changes what it does, from the next request on. Nothing changes if one of it is wrong. */
+  change(changes: TerminalChanges): void;
+  /** The same for how transactions end. */
+  setOutcome(outcome: OutcomeOrText | Decide): void;
+  /** The same for outcomes by amount, instead of those before. */
+  setWhen(when: Readonly<Record<string, OutcomeOrText>>): void;
   /** Queues outcomes for one transaction each, after those that are queued already. */
   nextOutcome(...outcomes: OutcomeOrText[]): void;
+  /** Queues outcomes for transactions of one cash register (CA), which come before the others. */
+  nextOutcomeOf(register: string, ...outcomes: OutcomeOrText[]): void;
+  /** Empties the queue, or that of one cash register. */
+  clearNext(register?: string): void;
   /**
-   * Resolves with the next transaction that is over: its answer is sent, or its connection is gone.
-   * Call it before the POS pays; what is over already is in `transactions`. It rejects when the
-   * terminal is closed before.
+   * Decides on a transaction that waits for a person, see {@linkcode TerminalOptions.interactive}.
+   *
+   * @returns Whether it was waiting.
    */
-  waitForTransaction(): Promise<Transaction>;
+  decide(transaction: number, outcome: OutcomeOrText): boolean;
+  /**
+   * Puts all back as it was started: what it does, queue, transactions and their numbers, the last
+   * attempts for duplicates. What is under way ends as if the POS had gone; waits reject. With a
+   * cash register (CA), only its queue, its transactions and its last attempt.
+   */
+  reset(register?: string): void;
+  /**
+   * Resolves with the next transaction that is over and that no call has given yet, whether it was
+   * over before or not. Over is one whose answer is out, or would be if the POS had not gone. It
+   * rejects when the time is up, saying what is under way, and when the terminal is closed.
+   */
+  waitForTransaction(options?: WaitOptions): Promise<Transaction>;
+  /** Gives what happens to a function, until the function that it returns is called. */
+  subscribe(listener: Listener): () => void;
   /** Stops it: no more connections, those that are there are closed without waiting for answers. */
   close(): Promise<void>;
-}
-
-/**
- * A terminal cannot listen. The message names host and port and says why, `cause` is the error of
- * the system.
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { ListenError, startTerminal } from "./server.ts";
- *
- * await using terminal = await startTerminal({ port: 0, host: "127.0.0.1" });
- * await assert.rejects(startTerminal({ port: terminal.port, host: "127.0.0.1" }), ListenError);
- * ```
- */
-export class ListenError extends Error {
-  /** @ignore */
-  override name = "ListenError";
 }
 
 /**
@@ -1122,247 +2080,240 @@ export class ListenError extends Error {
  * ```
  */
 export async function startTerminal(options: TerminalOptions = {}): Promise<Terminal> {
-  const device = new Device(settings(options));
-  const sockets = new Set<net.Socket>();
-  let accepted = 0;
-  const server = net.createServer({ allowHalfOpen: true }, (socket) => {
-    const number = ++accepted;
-    if (sockets.size >= device.settings.maxConnections) {
-      device.log("warn", () => `#${number} closed: ${sockets.size} connections are open already`);
-      socket.on("error", () => {}).destroy();
-      return;
+  const initial = settings(options);
+  const journal = new Journal(initial);
+  const simulation = new Simulation({ ...initial, next: [...initial.next] }, journal);
+  const { script } = simulation;
+  const listening = await serve(initial, simulation.handle, journal);
+  const { host, port } = listening;
+  journal.listening(host, port);
+  const change = (changes: TerminalChanges): void => {
+    const names = Object.keys(changes).filter((name) =>
+      changes[name as keyof TerminalChanges] !== undefined
+    );
+    const unknown = names.find((name) => !CHANGEABLE.includes(name));
+    if (unknown !== undefined) {
+      const expected = `names from ${CHANGEABLE.join(", ")}`;
+      throw new OptionError("settings", expected, unknown, nearest(unknown, CHANGEABLE));
     }
-    sockets.add(socket);
-    socket.on("close", () => sockets.delete(socket));
-    new Connection(socket, number, device);
-  });
-  const { address: host, port } = await listen(server, device.settings);
-  device.log(
-    "info",
-    () => `listening on ${everywhere(host)} port ${port}, ${mode(device.settings)}`,
-  );
-  device.emit(() => ({ event: "listening", host, port }));
-
-  const shut = async (): Promise<void> => {
-    const ended = [...sockets].map((socket) => once(socket.destroy(), "close"));
-    server.close();
-    device.stop();
-    await Promise.all([once(server, "close"), ...ended]);
+    const checked = settings(changes);
+    Object.assign(
+      script,
+      Object.fromEntries(Object.entries(checked).filter(([name]) => names.includes(name))),
+    );
   };
-  let closed: Promise<void> | undefined;
-  const close = (): Promise<void> => closed ??= shut();
+  const queue = (outcomes: readonly OutcomeOrText[], register?: string): void => {
+    const queued = outcomes.map((outcome) => ({ outcome: toOutcome(outcome) }));
+    script.next.push(...queued.map((one) => register === undefined ? one : { ...one, register }));
+  };
+  const close = (): Promise<void> => {
+    const closed = listening.close();
+    journal.close();
+    return closed;
+  };
   return {
     host,
     port,
-    transactions: device.transactions,
-    nextOutcome: (...outcomes) =>
-      void device.next.push(...outcomes.map((outcome) => toOutcome(outcome))),
-    waitForTransaction: () => device.wait(),
+    get transactions() {
+      return journal.transactions;
+    },
+    get settings() {
+      const { outcome, when, duration, strict, exclusive, interactive, next } = script;
+      return {
+        outcome: typeof outcome === "function" ? null : formatOutcome(outcome),
+        when: Object.fromEntries(when.map(([amount, outcome]) => [amount, formatOutcome(outcome)])),
+        duration,
+        strict,
+        exclusive,
+        interactive,
+        next: next.map(({ outcome, ...of }) => ({ ...of, outcome: formatOutcome(outcome) })),
+        waiting: simulation.waiting,
+      };
+    },
+    change,
+    setOutcome: (outcome) => change({ outcome: toSource(outcome) }),
+    setWhen: (when) => change({ when }),
+    nextOutcome: (...outcomes) => queue(outcomes),
+    nextOutcomeOf: (register, ...outcomes) => queue(outcomes, register),
+    clearNext(register) {
+      script.next = script.next.filter((queued) =>
+        register !== undefined && queued.register !== register
+      );
+    },
+    decide: (transaction, outcome) => simulation.decide(transaction, outcome),
+    reset(register) {
+      journal.rejectWaits(register); // before what is under way ends
+      listening.drop((session) => journal.isOf(register, session));
+      if (register === undefined) Object.assign(script, initial, { next: [...initial.next] });
+      else script.next = script.next.filter((queued) => queued.register !== register);
+      simulation.forget(register);
+      journal.reset(register);
+    },
+    waitForTransaction: (options) => journal.wait(options),
+    subscribe(listener) {
+      journal.listeners.add(listener);
+      return () => void journal.listeners.delete(listener);
+    },
     close,
     [Symbol.asyncDispose]: close,
   };
 }
 
-const LISTEN_ERRORS: Readonly<Record<string, string>> = {
-  EADDRINUSE: "the port is in use by another program",
-  EADDRNOTAVAIL: "this machine has no such address",
-  EINVAL: "this machine has no such address", // what Deno says for EADDRNOTAVAIL
-  ENOTFOUND: "there is no host of that name",
-  EACCES: "not permitted; ports below 1024 are reserved",
-};
-
-async function listen(server: net.Server, { host, port }: Settings): Promise<net.AddressInfo> {
-  try {
-    // Without a host the system's every-interface address is taken, IPv6 and IPv4 where it has
-    // both.
-    server.listen(host ? { port, host, backlog: BACKLOG } : { port, backlog: BACKLOG });
-    await once(server, "listening");
-  } catch (cause) {
-    const { code, message } = cause as NodeJS.ErrnoException;
-    const where = `${host ? `host ${host}` : "every interface"}, port ${port}`;
-    const why = LISTEN_ERRORS[code ?? ""] ?? message;
-    throw new ListenError(`cannot listen on ${where}: ${why}`, { cause });
-  }
-  return server.address() as net.AddressInfo;
-}
-
-function everywhere(address: string): string {
-  return address === "::" || address === "0.0.0.0" ? "every interface," : address;
-}
-
-function mode({ outcome, duration, when, next, strict, exclusive }: Settings): string {
-  const parts = typeof outcome === "function" ? ["each outcome decided on when it is asked for"] : [
-    `${outcome.failure ? "failure" : "success"} mode (${formatOutcome(outcome)})`,
-    outcome.delay === undefined && `answers after ${duration} s`,
-  ];
-  parts.push(
-    when.length > 0 && `outcomes by amount: ${when.length}`,
-    next.length > 0 && `outcomes queued: ${next.length}`,
-    strict && "strict",
-    exclusive && "exclusive",
-  );
-  return parts.filter((part) => part).join(", ");
-}
-
 // ---------------------------------------------------------------- the command
 
-const HELP = `A card payment terminal that speaks Caisse-AP over IP (Concert V3).
+/** A command that starts a terminal, alone or with something around it. */
+export interface Program<Started extends { close(): Promise<void> }> {
+  /** The name of its file. */
+  name: string;
+  /** What it is, for the help. */
+  summary: string;
+  /** Arguments that show how it is used, for the help. */
+  examples: readonly string[];
+  /** The options that it has besides those of a terminal. */
+  options: Options;
+  /** Starts it. */
+  start: (options: TerminalOptions, command: Command) => Promise<Started>;
+}
 
-usage: server.ts [options]
+/** What a command was asked to do. */
+export interface Command {
+  /** The options of the terminal, and the program's own. */
+  terminal: TerminalOptions;
+  /** Whether a person decides; `terminal.outcome` is what it does then without asking. */
+  interactive: boolean;
+  /** Whether what happens is printed on stdout. */
+  json: boolean;
+  /** Arguments that have no effect, in words. */
+  warnings: string[];
+}
 
-Where it listens:
-  -p,  --port PORT              TCP port, 0 for a free one (8888)
-       --host HOST              address or name (every interface)
+const list = (table: object): string => Object.keys(table).join(", ");
+const rows = (table: Readonly<Record<string, string>>): string =>
+  Object.entries(table).flatMap(([word, help]) =>
+    wrap(help, 62).map((line, at) => `  ${(at === 0 ? word : "").padEnd(16)}${line}\n`)
+  ).join("");
+const AF_CODES = [...TAGS.get("AF")?.codes ?? []].map(([code, { label }]) => `${code} ${label}`);
+const HALF = Math.ceil(AF_CODES.length / 2);
 
-How a transaction ends, by the first of these that knows:
-       --when AMOUNT=OUTCOME    by amount in minor units, or * and last digits,
-                                the whole amount first; may be given again
-       --next OUTCOME           for one transaction; again for those after it
-  -i,  --interactive            a person decides, on this screen
-       --outcome OUTCOME        for all others (success)
-
+const ABOUT_OUTCOMES = `
 OUTCOME is words separated by commas, at most one of each kind:
-  success, abandon, timeout, refused, forbidden, or an AF code such as 07
-  cbcontact, cbcontactless, amexcontact, amexcontactless,
-  conecscontact, conecscontactless, ancv
-  pending                       AE 11 first, the final answer after the delay
-  delay=SECONDS, delay=1..5     instead of --duration; from a range, at random
-  silent, close, reset, truncate, garbage, split, dribble
-  hangup                        closes the connection after the answer
-  TAG=VALUE                     sets a tag of the answer, TAG= leaves it out;
-                                in a value \\, is a comma, \\\\ a backslash
+${
+  rows({
+    "how it ends": `${list(ENDINGS)}, or an AF code such as 07`,
+    "which card": list(CARDS),
+    "delay=SECONDS": "instead of --duration; delay=1..5: from a range, at random",
+    ...FLAGS,
+    "TAG=VALUE": "sets a tag of the answer, TAG= leaves it out; may be given again; " +
+      "in a value \\, is a comma and \\\\ a backslash",
+  })
+}and what goes wrong with the answer, at most one of these:
+${rows(Object.fromEntries(Object.entries(FAULTS).map(([word, { help }]) => [word, help])))}
+AF codes:
+${
+  AF_CODES.slice(0, HALF)
+    .map((text, at) => `  ${text.padEnd(26)}${AF_CODES[at + HALF] ?? ""}\n`).join("")
+}`;
 
-Short forms of an outcome:
-  -f,  --failure                every payment fails
-  -ft, --failure-type TYPE      how, with -f: abandon, timeout, refused or
-                                forbidden (abandon)
-  -pt, --payment-type CARD      the card that pays (cbcontact)
-  -d,  --duration SECONDS       from the request to the answer (3); with
-                                --interactive none
-
-What else it does:
-  -sc, --seller-contract NUMBER the merchant contract number, CG (424242)
-       --exclusive              one transaction at a time: AF 07 to others
-       --strict                 AF 09 to requests that deviate from the protocol
-       --settle MS              pause after which fields are a request (20)
-
-What it prints:
-       --json                   what happens on stdout, a JSON object a line
-  -l,  --log-level LEVEL        debug, info, warn or error (info)
-  -h,  --help                   this text
-       --version                ${VERSION}
-
-examples:
-  server.ts --outcome refused
-  server.ts -d 10 --next silent --when "*01=07"
-  server.ts -p 0 --json
-`;
-
-/** The short options of two letters, which parseArgs would read as two options. */
-const TWO_LETTERS: ReadonlyMap<string, string> = new Map([
-  ["-ft", "--failure-type"],
-  ["-pt", "--payment-type"],
-  ["-sc", "--seller-contract"],
-]);
-
-const OPTIONS = {
-  "port": { type: "string", short: "p", default: "8888" },
-  "host": { type: "string" },
-  "when": { type: "string", multiple: true, default: [] as string[] },
-  "next": { type: "string", multiple: true, default: [] as string[] },
-  "interactive": { type: "boolean", short: "i", default: false },
-  "outcome": { type: "string" },
-  "failure": { type: "boolean", short: "f", default: false },
-  "failure-type": { type: "string" },
-  "payment-type": { type: "string" },
-  "duration": { type: "string", short: "d", default: "3" },
-  "seller-contract": { type: "string", default: "424242" },
-  "exclusive": { type: "boolean", default: false },
-  "strict": { type: "boolean", default: false },
-  "settle": { type: "string", default: "20" },
-  "json": { type: "boolean", default: false },
-  "log-level": { type: "string", short: "l", default: "info" },
-  "help": { type: "boolean", short: "h", default: false },
-  "version": { type: "boolean", default: false },
-} as const;
-
-/** Turns arguments into the options of a terminal, or into the text that is asked for instead. */
-function readArguments(args: string[]): TerminalOptions | string {
-  const { values } = parseArgs({
-    args: args.map((arg) => TWO_LETTERS.get(arg) ?? arg),
-    options: OPTIONS,
-  });
-  if (values.help) return HELP;
-  if (values.version) return `${VERSION}\n`;
-  const { failure, "failure-type": failureType, "payment-type": card } = values;
-  if (
-    values.outcome !== undefined && (failure || failureType !== undefined || card !== undefined)
-  ) {
-    throw new OptionError(
-      "outcome",
-      "either this or --failure, --failure-type and --payment-type",
-      values.outcome,
-    );
-  }
-  const [success = "", ...failures] = ENDINGS.keys();
-  const ending = oneOf("failure-type", failures, failureType ?? "abandon");
-  const words = [failure ? ending : success];
-  if (card !== undefined) words.push(oneOf("payment-type", CARD_NAMES, card));
-  const outcome = parseOutcome(values.outcome ?? words.join(","));
-  const logLevel = oneOf("log-level", LOG_LEVELS, values["log-level"]);
-  if (failureType !== undefined && !failure && logLevel !== "error") {
-    logToStderr("warn", "--failure-type is ignored without --failure");
-  }
-  return {
-    port: parseNumber("port", values.port),
-    ...(values.host !== undefined && { host: values.host }),
-    when: readWhen(values.when),
-    next: values.next,
-    outcome: values.interactive ? askPerson(outcome) : outcome,
-    duration: parseNumber("duration", values.duration),
-    sellerContract: values["seller-contract"],
-    exclusive: values.exclusive,
-    strict: values.strict,
-    settle: parseNumber("settle", values.settle),
-    logLevel,
-    log: logToStderr,
-    ...(values.json && { onEvent: printEvent }),
-  };
+/** The arguments as they were given. */
+interface Values extends Omit<TerminalOptions, "outcome" | "when" | "next"> {
+  outcome?: string;
+  when?: string[];
+  next?: string[];
+  failure?: boolean;
+  failureType?: string;
+  paymentType?: string;
+  interactive?: boolean;
+  json?: boolean;
 }
 
 /**
- * Prints on a stream whose reader may be gone: Deno and Bun then throw, Node emits an error. A pipe
- * that is full and does not block makes Deno throw EAGAIN: that text is lost. The streams are not
- * touched before they are needed: to set them up takes Bun a fifth of its start.
+ * Reads the arguments of a command that starts a terminal, without any effect.
+ *
+ * @returns What it was asked to do, or the text that was asked for instead.
+ * @throws {OptionError} An argument is not as it must be; parseArgs of node:util throws as well.
+ * @throws {ProtocolError} An outcome sets a tag or a value that cannot be sent.
  */
-function print(stream: NodeJS.WriteStream, text: string, onLost: () => void): void {
-  if (stream.listenerCount("error") === 0) stream.on("error", onLost);
-  try {
-    stream.write(text);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "EAGAIN") onLost();
+export function readArguments(
+  args: readonly string[],
+  { name, summary, examples, options: own }: Omit<Program<Terminal>, "start"> = SERVER,
+): Command | string {
+  const options = { ...OPTIONS, ...own };
+  const { values } = parseArgs(parseArgsConfig(options, args));
+  if (values["help"]) {
+    const shown = examples.map((args) => `  ${name} ${args}\n`).join("");
+    return `${summary}\n\nusage: ${name} [options]\n${helpText(options)}${ABOUT_OUTCOMES}
+examples:\n${shown}`;
   }
+  if (values["version"]) return `${VERSION}\n`;
+  const {
+    failure = false,
+    failureType,
+    paymentType,
+    interactive = false,
+    json = false,
+    outcome,
+    when,
+    next,
+    ...others
+  } = readValues(options, values) as Values;
+  if (outcome !== undefined && (failure || (failureType ?? paymentType) !== undefined)) {
+    const expected = "either this or --failure, --failure-type and --payment-type";
+    throw new OptionError("outcome", expected, outcome);
+  }
+  const [success = "", ...failures] = Object.keys(ENDINGS);
+  const ending = oneOf("failureType", failures, failureType ?? OPTIONS.failureType.default);
+  const card = oneOf("paymentType", keysOf(CARDS), paymentType ?? OPTIONS.paymentType.default);
+  const short = [failure ? ending : success, ...(paymentType === undefined ? [] : [card])];
+  const terminal: TerminalOptions = {
+    ...others,
+    outcome: parseOutcome(outcome ?? short.join(",")),
+    ...(when && { when: readWhen(when) }),
+    ...(next && { next: next.map((text) => parseOutcome(text, "next")) }),
+  };
+  settings(Object.fromEntries(Object.entries(terminal).filter(([name]) => !(name in own))));
+  const ignored = failureType !== undefined && !failure;
+  const warnings = ignored ? ["--failure-type is ignored without --failure"] : [];
+  return { terminal, interactive, json, warnings };
 }
 
-/** Prints an event. When nobody reads them any more, nobody waits for the terminal either. */
-function printEvent(event: TerminalEvent): void {
-  print(process.stdout, jsonLine(event), () => process.exit(0));
-}
-
-function readWhen(texts: string[]): Record<string, string> {
-  const when: Record<string, string> = Object.create(null);
+function readWhen(texts: string[]): Record<string, Outcome> {
+  const when: Record<string, Outcome> = Object.create(null);
   for (const text of texts) {
     const at = text.indexOf("=");
     if (at < 0) throw new OptionError("when", "AMOUNT=OUTCOME", text);
     const amount = text.slice(0, at);
     if (amount in when) throw new OptionError("when", "each amount once", text);
-    when[amount] = text.slice(at + 1);
+    when[amount] = parseOutcome(text.slice(at + 1), "when");
   }
   return when;
 }
 
-/** What is on the screen below the log, where a person decides. */
-let question = "";
+/**
+ * Prints on a stream that may not take it: Deno and Bun then throw, Node emits an error. The streams
+ * are not touched before they are needed: to set them up takes Bun a fifth of its start.
+ */
+function print(stream: NodeJS.WriteStream, text: string): void {
+  const onError = ({ code, message }: NodeJS.ErrnoException): void => {
+    // Without a reader of the log the terminal goes on. EAGAIN is Deno's, when a pipe is full.
+    if (stream === process.stderr || code === "EAGAIN") return;
+    if (code !== "EPIPE") print(process.stderr, `${running}: cannot print on stdout: ${message}\n`);
+    process.exit(code === "EPIPE" ? 0 : 1); // without a reader of the events nobody needs it
+  };
+  if (stream.listenerCount("error") === 0) stream.on("error", onError);
+  try {
+    stream.write(text);
+  } catch (error) {
+    onError(error as Error);
+  }
+}
+
+/** Prints an event above what a person is asked, should both go to the same screen. */
+export function printEvent(event: object): void {
+  const below = shown;
+  if (below) updateScreen("");
+  print(process.stdout, jsonLine(event));
+  if (below) updateScreen(below);
+}
 
 const COLOURS = { debug: "gray", info: undefined, warn: "yellow", error: "red" } as const;
 
@@ -1373,106 +2324,169 @@ function logToStderr(level: LogLevel, text: string): void {
   const line = `${time} ${level.padEnd(5)} ${text}`;
   // Not left to styleText: to know whether the screen has colours it reads the environment, and
   // Deno would ask for that.
-  const shown = colour ? styleText(colour, line, { validateStream: false }) : line;
-  updateScreen(question, `${shown}\n`);
+  updateScreen(shown, `${colour ? styleText(colour, line, { validateStream: false }) : line}\n`);
 }
+
+/** The name of the command that runs, for what it says. */
+let running = "server.ts";
+
+/** What is on the screen below the log, where a person decides. */
+let shown = "";
 
 /** Prints a line of the log, if there is one, and below it what a person is asked. */
 function updateScreen(text: string, line = ""): void {
-  const { columns = 80 } = process.stderr;
-  const rows = question.split("\n").slice(0, -1).map((row) => Math.ceil(row.length / columns));
-  const height = rows.reduce((sum, row) => sum + row, 0);
-  const erase = height > 0 ? `\x1b[${height}A\x1b[J` : "";
-  question = text;
-  print(process.stderr, erase + line + text, () => {}); // without a reader of the log it goes on
+  const columns = process.stderr.columns || 80; // 0 on a screen that does not tell
+  const heights = shown.split("\n").slice(0, -1).map((row) => Math.ceil(row.length / columns) || 1);
+  const height = heights.reduce((sum, rows) => sum + rows, 0);
+  shown = text;
+  print(process.stderr, (height > 0 ? `\x1b[${height}A\x1b[J` : "") + line + text);
 }
 
-/** The keys by which a person decides, what they are called, and the words of the outcome. */
-const KEYS: ReadonlyMap<string, [key: string, words: string]> = new Map([
-  ["\r", ["Enter", "success"]],
-  ["a", ["a", "abandon"]],
-  ["r", ["r", "refused"]],
-  ["f", ["f", "forbidden"]],
-  ["t", ["t", "timeout"]],
-  ["s", ["s", "silent"]],
+/** The keys by which a person decides, with the words of the outcome and what they are in French. */
+const KEYS: ReadonlyMap<string, readonly [words: OutcomeText, french: string]> = new Map([
+  ["\r", ["success", "accepter"]],
+  ["a", ["abandon", "abandon"]],
+  ["r", ["refused", "refuser"]],
+  ["f", ["forbidden", "interdire"]],
+  ["t", ["timeout", "délai"]],
+  ["s", ["silent", "silence"]],
 ]);
+
+/** What a terminal sends for an arrow, a function key, or a letter with Alt, which are no letters. */
+const OTHER_KEYS = /\x1b[[O]?[\d;]*./gs;
+
+/** A request that waits for a person. */
+interface Question {
+  request: Message;
+  signal: AbortSignal;
+  decide: (words: OutcomeText) => void;
+}
 
 /** Has a person at this screen decide on each transaction, one after the other. */
 function askPerson(base: Outcome): Decide {
   const { stdin } = process;
-  if (!stdin.isTTY || !process.stderr.isTTY) {
-    throw new OptionError("interactive", "a terminal screen to ask on", undefined);
-  }
+  const questions: Question[] = [];
+  let raw = false;
+  const show = (): void => updateScreen(screenText(questions, raw));
+  const press = (key: string): void => {
+    const [question] = questions;
+    const [words] = KEYS.get(key) ?? [];
+    if (key === "\x03") process.emit("SIGINT"); // Ctrl-C, in raw mode
+    else if (question && key === "w") raw = !raw;
+    else if (question && words) {
+      questions.shift();
+      raw = false;
+      logToStderr("info", `${requestText(question.request)}: ${words}`);
+      question.decide(words);
+    } else return;
+    show();
+  };
   stdin.setRawMode(true);
-  stdin.setEncoding("utf8");
-  stdin.on("data", (keys: string) => keys.includes("\x03") && process.emit("SIGINT")); // Ctrl-C, in raw mode
-  let turn: Promise<string> = Promise.resolve("");
-  return async (request, _number, gone) => {
+  stdin.setEncoding("utf8").on("data", (keys: string) => {
+    for (const key of keys.replace(OTHER_KEYS, "").toLowerCase().replaceAll("\n", "\r")) press(key);
+  });
+  show();
+  return async (request, _number, signal) => {
     if (answersAtOnce(request)) return base;
-    turn = turn.then(() => ask(request, gone));
-    return { delay: 0, ...base, ...parseOutcome(await turn) };
+    const words = await new Promise<OutcomeText>((decide) => {
+      questions.push({ request, signal, decide });
+      signal.addEventListener("abort", show);
+      show();
+    });
+    signal.removeEventListener("abort", show);
+    return { delay: 0, ...base, ...parseOutcome(words) };
   };
 }
 
-/** Shows a request as a terminal's screen would, until a key is pressed or the POS has gone. */
-function ask(request: Message, gone: AbortSignal): Promise<string> {
-  const { stdin } = process;
-  const amount = request["CB"] === undefined ? "" : amountText(request);
-  const action = ACTIONS.get(request["CD"] ?? "")?.french.toUpperCase() ?? "";
-  const keys = [...KEYS.values()].map(([key, words]) => `${key}: ${words}`.padEnd(16));
-  const rule = "-".repeat(46);
-  const row = (left: string, right = ""): string =>
-    `| ${printable(left).padEnd(42 - right.length)}${printable(right)} |`.slice(0, rule.length);
-  const screen = [
-    rule,
-    row(action, amount),
-    row(`POS ${request["CA"] ?? ""}`),
-    rule,
-    keys.slice(0, 3).join("").trimEnd(),
-    keys.slice(3).join("").trimEnd(),
-  ];
-  return new Promise((resolve) => {
-    const decide = (words: string): void => {
-      stdin.off("data", onKeys);
-      gone.removeEventListener("abort", onGone);
-      updateScreen("");
-      resolve(words);
-    };
-    const onKeys = (keys: string): void => {
-      const [, words] = KEYS.get(keys.toLowerCase().replace("\n", "\r")) ?? [];
-      if (words) decide(words);
-    };
-    const onGone = (): void => {
-      logToStderr("warn", printable(`the POS has gone, ${action} ${amount} is off the screen`));
-      decide("abandon");
-    };
-    if (gone.aborted) return onGone();
-    updateScreen(`${screen.join("\n")}\n`);
-    stdin.on("data", onKeys);
-    gone.addEventListener("abort", onGone);
-  });
+/** What a terminal's screen would show, in a box that fits the width, and the keys. */
+function screenText([question, ...behind]: readonly Question[], raw: boolean): string {
+  const width = Math.max(20, Math.min(60, (process.stderr.columns || 80) - 1));
+  const rule = "-".repeat(width);
+  const row = (left: string, right = ""): string[] => {
+    const inner = width - 4;
+    const texts = wrap(printable(left).slice(0, 2 * inner), inner).map((text) =>
+      text.slice(0, inner)
+    );
+    if (right && right.length >= inner - texts.at(-1)!.length) texts.push("");
+    const last = texts.pop()!;
+    texts.push(last + printable(right).slice(0, inner).padStart(inner - last.length));
+    return texts.map((text) => `| ${text.padEnd(inner)} |`);
+  };
+  const lines = (parts: string[][]): string => `${parts.flat().join("\n")}\n`;
+  if (!question) return lines([[rule], row("PRÊT / READY"), [rule, "Ctrl-C: stop (arrêter)"]]);
+  const { request, signal } = question;
+  const { label, french } = meaning("CD", request["CD"])!; // others are refused at once
+  const keys = [...KEYS].map(([key, [words, french]]) =>
+    `${key === "\r" ? "Enter" : key}: ${inWords({ label: words, french })}`
+  );
+  const help = [...keys, "w: raw request (trame)"].map((text) => text.replaceAll(" ", "\xa0"));
+  return lines([
+    [rule],
+    row(
+      french === label ? french.toUpperCase() : `${french} / ${label}`.toUpperCase(),
+      request["CB"] === undefined ? "" : amountText(request),
+    ),
+    row(`CAISSE / POS ${request["CA"] ?? ""}`, signal.aborted ? "PARTIE / GONE" : ""),
+    behind.length > 0 ? row(`EN ATTENTE / WAITING: ${behind.length}`) : [],
+    [rule],
+    raw ? printable(encodeText(request)).match(new RegExp(`.{1,${width}}`, "g")) ?? [] : [],
+    wrap(help.join("  "), width).map((line) => line.replaceAll("\xa0", " ").trimEnd()),
+  ]);
 }
 
-/** The command: status 0 when stopped, 1 when it cannot listen, 2 for wrong arguments. */
-async function main(): Promise<void> {
+/** The terminal alone, as a command. */
+const SERVER: Program<Terminal> = {
+  name: "server.ts",
+  summary: "A card payment terminal that speaks Caisse-AP over IP (Concert V3).",
+  examples: ["--outcome refused", '-d 10 --next silent --when "*01=07"', "-p 0 --json"],
+  options: {},
+  start(options, { interactive }) {
+    if (!interactive) return startTerminal(options);
+    if (!process.stdin.isTTY || !process.stderr.isTTY) {
+      throw new OptionError("interactive", "a screen and a keyboard (a TTY)", undefined);
+    }
+    return startTerminal({ ...options, outcome: askPerson(options.outcome as Outcome) });
+  },
+};
+
+/**
+ * Runs a command that starts a terminal: status 0 when it is stopped, 1 when it cannot listen or
+ * print, 2 for wrong arguments.
+ */
+export async function runCommand<Started extends { close(): Promise<void> }>(
+  program: Program<Started>,
+): Promise<void> {
+  const fail = (message: string, status: number): never => {
+    updateScreen("", `${program.name}: ${message}\n`);
+    process.exit(status); // not left to itself: with --interactive stdin is being listened to
+  };
+  running = program.name;
   try {
-    const options = readArguments(process.argv.slice(2));
-    if (typeof options === "string") return print(process.stdout, options, () => {});
-    const starting = startTerminal(options);
-    for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    const command = readArguments(process.argv.slice(2), program);
+    if (typeof command === "string") return print(process.stdout, command);
+    const { terminal: options, json, warnings } = command;
+    if (options.logLevel !== "error") warnings.forEach((text) => logToStderr("warn", text));
+    // Deno throws past every promise when it may not listen on an address.
+    const onUncaught = (error: Error): never =>
+      fail(listenError({ host: "", port: 0, ...options }, error).message, 1);
+    process.on("uncaughtException", onUncaught);
+    const log = { ...(json && { onEvent: printEvent }), log: logToStderr };
+    const starting = program.start({ ...options, ...log }, command);
+    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
       process.once(signal, async () => {
         await (await starting).close();
+        updateScreen("");
         process.exit(0);
       });
     }
     await starting;
+    process.off("uncaughtException", onUncaught);
   } catch (error) {
-    const unable = error instanceof ListenError ? error.message : undefined;
-    const message = unable ?? argumentError(error, Object.keys(OPTIONS));
+    if (error instanceof ListenError) fail(error.message, 1);
+    const message = argumentError(error, { ...OPTIONS, ...program.options });
     if (message === undefined) throw error;
-    print(process.stderr, `server.ts: ${message}\n`, () => {});
-    process.exit(unable ? 1 : 2); // not left to itself: with --interactive stdin is being listened to
+    fail(message, 2);
   }
 }
 
-if (import.meta.main) main();
+if (import.meta.main) runCommand(SERVER);

@@ -93,6 +93,14 @@ for (const script of ["server.ts", "client.ts"]) {
   const options = (text: string): string[] => text.match(/(?<![\w-])--[a-z][a-z-]*/g) ?? [];
   const help = run(`bun ${script} --help`).replace(/^examples:[^]*/m, "");
   assert.deepEqual(new Set(options(table)), new Set(options(help)), `the options of ${script}`);
+  const helpOf = new Map(
+    help.split(/^(?= {2}(?:-\w+, *| {5})--[a-z])/m).map((text) => [options(text)[0], text.trim()]),
+  );
+  for (const [, flags = "", standard = ""] of table.split("\n").map(cells)) {
+    const [option = ""] = options(flags);
+    const told = /\(([^()]+)\)$/.exec(helpOf.get(option)?.split("\n\n", 1)[0] ?? "")?.[1];
+    assert.equal(/^(|off|---.*|default)$/.test(standard) ? told : standard, told, option);
+  }
 }
 
 const documented = rows.flatMap(([, tags = "", size = ""]) =>

@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Sends mutated requests to a terminal in each runtime on the PATH: every answer must decode, a good
-// request must be approved after each hundred, and memory must stay within 50 MB of where it was
-// after the first thousand. Needs Linux (for /proc).
+// Attacks a terminal in each runtime on the PATH. Needs Linux (for /proc).
+//
+// - Mutated requests: every answer must decode, a good request must be approved after each hundred,
+//   and memory must stay within 50 MB of where it was after the first thousand.
+// - POS that pipeline the largest requests and read no answer: memory must stay below 500 MB, and a
+//   good request must be approved within a second meanwhile.
+// - The reader alone (feed.ts): 40 MB/s whatever the chunks, and kept messages that hold at most three
+//   times their text.
 //
 // usage: deno task fuzz [SEED]
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
 import net from "node:net";
 import process from "node:process";
-import { fileURLToPath } from "node:url";
 import { decode, MessageReader } from "../protocol.ts";
+import { file, memory, start, stop, terminal } from "./start.ts";
 
 const REQUESTS = 20_000;
 const GOOD = "CZ0040300CJ012012345678901CA00201CE003978BA0010CD0010CB00511245";
@@ -76,21 +80,44 @@ function send(port: number, request: string): Promise<string> {
   });
 }
 
-async function fuzz(name: string, command: string[]): Promise<void> {
-  const server = fileURLToPath(new URL("../server.ts", import.meta.url));
-  const args = [server, "--host", "127.0.0.1", "-p", "0", "-d", "0", "-l", "error", "--json"];
-  const [program = "", ...before] = command;
-  const child = spawn(program, [...before, ...args], { stdio: ["ignore", "pipe", "inherit"] });
-  let first = "";
-  child.stdout.setEncoding("utf8").on(
-    "data",
-    (chunk: string) => first.includes("\n") || (first += chunk),
+/** POS that send request after request of 26 KB and never read, in a process of their own. */
+async function flood(name: string, command: string[]): Promise<void> {
+  const server = await start(command, terminal(0, "error"));
+  const attack = spawn("bun", [file("load.ts"), "flood", `${server.port}`], { stdio: "inherit" });
+  let [most, slowest] = [0, 0];
+  for (let count = 0; count < 50; count++) {
+    const started = performance.now();
+    if (decode(await send(server.port, GOOD)).AE !== "10") throw new Error("no approval meanwhile");
+    slowest = Math.max(slowest, performance.now() - started);
+    most = Math.max(most, memory(server) / 1024);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  attack.kill("SIGKILL");
+  await once(attack, "close");
+  await stop(server);
+  process.stdout.write(
+    `${name}: 60 POS that read nothing: ${most.toFixed(0)} MB, others paid within ${
+      slowest.toFixed(0)
+    } ms\n`,
   );
-  while (!first.includes("\n")) await once(child.stdout, "data");
-  const { port } = JSON.parse(first.split("\n", 1)[0]!);
-  const memory = (): number =>
-    Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, "utf8"))?.[1]) / 1024;
+  if (most > 500 || slowest > 1000) throw new Error("the flood was not held");
+}
 
+/** The reader alone, in a process of the runtime. */
+async function read(name: string, command: string[]): Promise<void> {
+  const [program = "", ...before] = command;
+  const args = [...before, file("feed.ts")];
+  const child = spawn(program, args, { stdio: ["ignore", "pipe", "inherit"] });
+  child.stdout.setEncoding("utf8").on("data", (text: string) => {
+    process.stdout.write(text.replace(/^/gm, `${name}: `).replace(/\S+: $/, ""));
+  });
+  const [status] = await once(child, "close");
+  if (status !== 0) throw new Error("the reader is too slow, or keeps too much");
+}
+
+async function fuzz(name: string, command: string[]): Promise<void> {
+  const server = await start(command, terminal(0, "error"));
+  const { port } = server;
   const random = numbers(seed);
   const started = performance.now();
   let after1000 = 0;
@@ -100,7 +127,8 @@ async function fuzz(name: string, command: string[]): Promise<void> {
     for (const [index, raw] of answers.entries()) {
       const reader = new MessageReader();
       const received = reader.feed(raw);
-      if (reader.state !== "empty") received.push(reader.take());
+      const last = reader.end();
+      if (last) received.push(last);
       const wrong = received.find(({ error }) => error)?.error;
       if (wrong) {
         throw new Error(
@@ -111,24 +139,30 @@ async function fuzz(name: string, command: string[]): Promise<void> {
     if (decode(await send(port, GOOD)).AE !== "10") {
       throw new Error(`seed ${seed}: no approval after ${sent + 100}`);
     }
-    if (sent === 1000) after1000 = memory();
+    if (sent === 1000) after1000 = memory(server) / 1024;
   }
-  const grown = memory() - after1000;
+  const grown = memory(server) / 1024 - after1000;
   const seconds = ((performance.now() - started) / 1000).toFixed(1);
   process.stdout.write(
     `${name}: ${REQUESTS} mutated requests in ${seconds} s, memory ${
       grown.toFixed(1)
     } MB more, seed ${seed}\n`,
   );
-  child.kill("SIGKILL");
-  await once(child, "close");
+  await stop(server);
   if (grown > 50) throw new Error(`seed ${seed}: memory grew by ${grown.toFixed(1)} MB`);
 }
 
 // V8 lets its young generation grow by some 50 MB whatever runs in it, the bare server of echo.ts
 // too. It is held small here, so that what is measured is what the terminal keeps.
 const YOUNG = "--max-semi-space-size=1";
-await fuzz("Deno", [process.execPath, "run", `--v8-flags=${YOUNG}`, "--no-prompt", "--allow-net"]);
-await fuzz("Bun", ["bun"]);
-await fuzz("Node", ["node", YOUNG]);
+const RUNTIMES: [name: string, command: string[], small: string[]][] = [
+  ["Deno", [process.execPath, "run", "--no-prompt", "--allow-net"], [`--v8-flags=${YOUNG}`]],
+  ["Bun", ["bun"], []],
+  ["Node", ["node"], [YOUNG]],
+];
+for (const [name, command, small] of RUNTIMES) {
+  await read(name, command);
+  await fuzz(name, [...command, ...small]);
+  await flood(name, command);
+}
 process.exit(0);

@@ -7,11 +7,13 @@
 //     payments per second, each on a connection of its own, or on some that are kept
 //   load.ts burst PORT [--total 1000]
 //     so many payments at the same moment
+//   load.ts flood PORT
+//     60 POS that send requests of 26 KB as fast as they can and read no answer, until it is stopped
 import { once } from "node:events";
 import net from "node:net";
 import process from "node:process";
 import { parseArgs } from "node:util";
-import { encode, MessageReader } from "../protocol.ts";
+import { encode, encodeText, MessageReader } from "../protocol.ts";
 
 const { values, positionals: [measure, port] } = parseArgs({
   allowPositionals: true,
@@ -21,12 +23,14 @@ const { values, positionals: [measure, port] } = parseArgs({
     keep: { type: "boolean", default: false },
   },
 });
-if ((measure !== "rate" && measure !== "burst") || !/^\d+$/.test(port ?? "")) {
-  process.stderr.write("load.ts: expected rate or burst and a port, see the head of this file\n");
+if (!/^(?:rate|burst|flood)$/.test(measure ?? "") || !/^\d+$/.test(port ?? "")) {
+  process.stderr.write(
+    "load.ts: expected rate, burst or flood and a port, see the head of this file\n",
+  );
   process.exit(2);
 }
 const total = Number(values.total ?? (measure === "burst" ? 1_000 : 20_000));
-const request = encode({
+const PAYMENT = {
   CZ: "0300",
   CJ: "012345678901",
   CA: "01",
@@ -34,7 +38,8 @@ const request = encode({
   BA: "0",
   CD: "0",
   CB: "11245",
-});
+};
+const request = encode(PAYMENT);
 
 async function connect(): Promise<net.Socket> {
   const socket = net.connect({ port: Number(port), host: "127.0.0.1", noDelay: true });
@@ -49,12 +54,23 @@ function payOn(socket: net.Socket): Promise<void> {
     const onClose = (): void => reject(new Error("closed without an answer"));
     const onData = (chunk: Uint8Array): void => {
       reader.feed(chunk);
-      if (reader.state !== "whole" || !reader.fields.some(({ tag }) => tag === "AE")) return;
+      if (reader.state !== "whole" || reader.message["AE"] === undefined) return;
       socket.off("data", onData).off("close", onClose);
       resolve();
     };
     socket.on("data", onData).once("close", onClose).write(request);
   });
+}
+
+/** A POS that sends and never reads. */
+async function floodFrom(): Promise<void> {
+  const letters = [..."ABCDEFGHIJKLMNOPQRSTUVWXYZ"];
+  const large = letters.map((letter): [string, string] => [`X${letter}`, "x".repeat(999)]);
+  const text = `${encodeText({ ...PAYMENT, ...Object.fromEntries(large) })}\n`.repeat(20);
+  const socket = await connect();
+  const send = (): unknown => socket.writable && socket.write(text);
+  socket.on("error", () => {}).on("drain", send).pause();
+  send();
 }
 
 const latencies: number[] = [];
@@ -64,6 +80,11 @@ async function payOnce(kept?: net.Socket): Promise<void> {
   await payOn(socket);
   latencies.push(performance.now() - started);
   if (!kept) socket.destroy();
+}
+
+if (measure === "flood") {
+  await Promise.all(Array.from({ length: 60 }, floodFrom));
+  await new Promise(() => {});
 }
 
 let started = 0;

@@ -3,70 +3,19 @@
 // bench/README.md. Needs Linux (for /proc), and Bun, which also runs the load generator.
 //
 // usage: deno task bench
-import { type ChildProcess, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { closeSync, openSync, readFileSync } from "node:fs";
 import net from "node:net";
 import process from "node:process";
-import { fileURLToPath } from "node:url";
+import { file, memory, start, stop, terminal } from "./start.ts";
 
 const ROUNDS = 5;
 const RUNTIMES: [name: string, command: string[]][] = [
   ["Deno", [process.execPath, "run", "--no-prompt", "--allow-net"]],
   ["Bun", ["bun"]],
 ];
-const file = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
 const median = (values: number[]): number =>
   values.sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN;
-
-interface Server {
-  port: number;
-  process: ChildProcess;
-  /** Milliseconds from the start of the process until it listens. */
-  started: number;
-}
-
-async function freePort(): Promise<number> {
-  const server = net.createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as net.AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
-}
-
-function accepts(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = net.connect({ port, host: "127.0.0.1" }, () => resolve(true)).on(
-      "error",
-      () => resolve(false),
-    );
-    socket.on("connect", () => socket.destroy());
-  });
-}
-
-async function start(
-  command: string[],
-  args: (port: number) => string[],
-  log?: string,
-): Promise<Server> {
-  const port = await freePort();
-  const [program = "", ...before] = command;
-  const target = log === undefined ? "ignore" : openSync(log, "w");
-  const from = performance.now();
-  const child = spawn(program, [...before, ...args(port)], { stdio: ["ignore", "ignore", target] });
-  while (!await accepts(port)) await new Promise((resolve) => setTimeout(resolve, 1));
-  const started = performance.now() - from;
-  if (typeof target === "number") closeSync(target);
-  return { port, process: child, started };
-}
-
-async function stop(...servers: Server[]): Promise<void> {
-  for (const server of servers) {
-    server.process.kill("SIGKILL");
-    await once(server.process, "close");
-  }
-}
 
 async function load(
   ...args: string[]
@@ -78,24 +27,7 @@ async function load(
   return JSON.parse(text);
 }
 
-const memory = ({ process: { pid } }: Server): number =>
-  Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]);
-
 const bare = (port: number): string[] => [file("echo.ts"), `${port}`];
-const terminal = (duration: number, level: string) => (port: number): string[] => [
-  file("../server.ts"),
-  "--host",
-  "127.0.0.1",
-  "-p",
-  `${port}`,
-  "-d",
-  `${duration}`,
-  "--settle",
-  "0",
-  "-l",
-  level,
-];
-
 /** KB that each of 5,000 connections takes that wait for an answer. */
 async function sizeOfWaiting(command: string[]): Promise<number> {
   const server = await start(command, terminal(600, "error"));
