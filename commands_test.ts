@@ -678,7 +678,7 @@ test(
       screen.press("wr");
       await first.until(/AF00204$/);
       await using _gone = second;
-      second.socket.destroy();
+      second.reset();
       await screen.shows((gone + keys).trim());
       screen.press("\r");
       await screen.shows(ready.trim());

@@ -1045,6 +1045,7 @@ export interface Sent extends WireMessage {
 export interface Segment {
   /** When, from the request's last byte, in milliseconds; before it they are negative. */
   readonly milliseconds: number;
+  /** How many bytes. */
   readonly bytes: number;
 }
 
@@ -2357,17 +2358,18 @@ const OTHER_KEYS = /\x1b[[O]?[\d;]*./gs;
 
 /** A request that waits for a person. */
 interface Question {
-  request: Message;
-  signal: AbortSignal;
-  decide: (words: OutcomeText) => void;
+  number: number;
+  request: Readonly<Message>;
+  gone: boolean;
 }
 
 /** Has a person at this screen decide on each transaction, one after the other. */
-function askPerson(base: Outcome): Decide {
+async function startOnScreen(options: TerminalOptions): Promise<Terminal> {
   const { stdin } = process;
   const questions: Question[] = [];
   let raw = false;
   const show = (): void => updateScreen(screenText(questions, raw));
+  const terminal = await startTerminal({ ...options, interactive: true });
   const press = (key: string): void => {
     const [question] = questions;
     const [words] = KEYS.get(key) ?? [];
@@ -2377,25 +2379,30 @@ function askPerson(base: Outcome): Decide {
       questions.shift();
       raw = false;
       logToStderr("info", `${requestText(question.request)}: ${words}`);
-      question.decide(words);
+      terminal.decide(question.number, words);
     } else return;
     show();
   };
+  terminal.subscribe((event) => {
+    if (event.event === "waiting") {
+      const { number, request } = terminal.transactions.find(({ number }) =>
+        number === event.transaction
+      )!;
+      questions.push({ number, request: request.message, gone: false });
+    } else if (event.event === "gone" || event.event === "answer") {
+      const at = questions.findIndex(({ number }) => number === event.transaction);
+      if (at < 0) return;
+      if (event.event === "gone") questions[at]!.gone = true;
+      else questions.splice(at, 1); // the person took too long
+    } else return;
+    show();
+  });
   stdin.setRawMode(true);
   stdin.setEncoding("utf8").on("data", (keys: string) => {
     for (const key of keys.replace(OTHER_KEYS, "").toLowerCase().replaceAll("\n", "\r")) press(key);
   });
   show();
-  return async (request, _number, signal) => {
-    if (answersAtOnce(request)) return base;
-    const words = await new Promise<OutcomeText>((decide) => {
-      questions.push({ request, signal, decide });
-      signal.addEventListener("abort", show);
-      show();
-    });
-    signal.removeEventListener("abort", show);
-    return { delay: 0, ...base, ...parseOutcome(words) };
-  };
+  return terminal;
 }
 
 /** What a terminal's screen would show, in a box that fits the width, and the keys. */
@@ -2414,7 +2421,7 @@ function screenText([question, ...behind]: readonly Question[], raw: boolean): s
   };
   const lines = (parts: string[][]): string => `${parts.flat().join("\n")}\n`;
   if (!question) return lines([[rule], row("PRÊT / READY"), [rule, "Ctrl-C: stop (arrêter)"]]);
-  const { request, signal } = question;
+  const { request, gone } = question;
   const { label, french } = meaning("CD", request["CD"])!; // others are refused at once
   const keys = [...KEYS].map(([key, [words, french]]) =>
     `${key === "\r" ? "Enter" : key}: ${inWords({ label: words, french })}`
@@ -2426,7 +2433,7 @@ function screenText([question, ...behind]: readonly Question[], raw: boolean): s
       french === label ? french.toUpperCase() : `${french} / ${label}`.toUpperCase(),
       request["CB"] === undefined ? "" : amountText(request),
     ),
-    row(`CAISSE / POS ${request["CA"] ?? ""}`, signal.aborted ? "PARTIE / GONE" : ""),
+    row(`CAISSE / POS ${request["CA"] ?? ""}`, gone ? "PARTIE / GONE" : ""),
     behind.length > 0 ? row(`EN ATTENTE / WAITING: ${behind.length}`) : [],
     [rule],
     raw ? printable(encodeText(request)).match(new RegExp(`.{1,${width}}`, "g")) ?? [] : [],
@@ -2445,7 +2452,7 @@ const SERVER: Program<Terminal> = {
     if (!process.stdin.isTTY || !process.stderr.isTTY) {
       throw new OptionError("interactive", "a screen and a keyboard (a TTY)", undefined);
     }
-    return startTerminal({ ...options, outcome: askPerson(options.outcome as Outcome) });
+    return startOnScreen(options);
   },
 };
 
@@ -2468,7 +2475,7 @@ export async function runCommand<Started extends { close(): Promise<void> }>(
     if (options.logLevel !== "error") warnings.forEach((text) => logToStderr("warn", text));
     // Deno throws past every promise when it may not listen on an address.
     const onUncaught = (error: Error): never =>
-      fail(listenError({ host: "", port: 0, ...options }, error).message, 1);
+      fail(listenError({ host: "", port: OPTIONS.port.default, ...options }, error).message, 1);
     process.on("uncaughtException", onUncaught);
     const log = { ...(json && { onEvent: printEvent }), log: logToStderr };
     const starting = program.start({ ...options, ...log }, command);

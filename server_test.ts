@@ -1968,10 +1968,11 @@ slow("neither time is up while a payment is under way", async () => {
 test("a connection on which nothing comes is probed, which does no harm", async () => {
   const { setKeepAlive } = net.Socket.prototype;
   const probes: unknown[][] = [];
-  net.Socket.prototype.setKeepAlive = function (...options) {
-    probes.push(options);
-    return setKeepAlive.apply(this, options);
+  const spy = function (this: net.Socket, on: boolean, milliseconds: number): net.Socket {
+    probes.push([on, milliseconds]);
+    return setKeepAlive.call(this, on, milliseconds);
   };
+  net.Socket.prototype.setKeepAlive = spy as typeof setKeepAlive;
   try {
     await using terminal = await terminalWith({ keepAlive: 40 });
     await using never = await terminalWith({ keepAlive: 0, keepTimeout: 86_000 });
@@ -2202,7 +2203,7 @@ for (const end of ["close", "reset"] as const) {
     const open = end === "close" ? [] : ["nothing", "half a request", "an answer"];
     const names = Object.keys(UNDER_WAY);
     await Promise.all(peers.map(async (peer, at) => {
-      if (open.includes(names[at]!)) assert.equal(peer.socket.destroyed, false, names[at]);
+      if (open.includes(names[at]!)) assert.equal(peer.socket.destroyed, false, `${names[at]}`);
       else await peer.closed;
     }));
     await eventually(() => named(events, "closed").length >= names.length - 3, "closed");

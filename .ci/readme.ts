@@ -1,7 +1,7 @@
 // Holds the README against the project, in a folder that must be a copy: it writes files there.
 // Every code block and every flag of its tables is run. The first line of a file block names the
 // file; a text block is what the last command printed, digits aside; a terminal that is started
-// stays until the end.
+// stays until another is started.
 import assert from "node:assert/strict";
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -13,7 +13,8 @@ const FILES: Readonly<Record<string, string>> = {
   "till_test.ts": "deno test --allow-net till_test.ts",
   "till.test.ts": "bun test ./till.test.ts",
   "till.test.mjs": "node --test till.test.mjs",
-  "till_test.py": "python3 till_test.py",
+  "test_till.py": "python3 -m pytest -q test_till.py",
+  "till_test.php": "php till_test.php",
 };
 
 function run(command: string): string {
@@ -55,17 +56,21 @@ for (const [, kind, body = ""] of readme.matchAll(/^```(\w+)\n([^]*?)^```$/gm)) 
   else if (kind === "sh") {
     for (const command of body.trim().split("\n")) {
       if (/task test$/.test(command)) continue; // which .ci/run runs itself
-      if (/^deno run .*server\.ts$/.test(command)) {
+      if (/^deno run .*(?:server|web)\.ts(?: -d 0)?$/.test(command)) {
+        for (const terminal of terminals.splice(0)) await stop(terminal);
         const started = await listening(command);
         terminals.push(started.terminal);
         printed = started.printed;
       } else printed = run(command);
     }
-  } else {
-    const [, name = ""] = /^(?:\/\/|#) (\S+)\n/.exec(body) ?? [];
+  } else if (kind !== "csharp" && kind !== "yaml") {
+    if (kind === "python") { for (const terminal of terminals.splice(0)) await stop(terminal); }
+    const [, name = ""] = /^(?:<\?php )?(?:\/\/|#) (\S+)\n/.exec(body) ?? [];
     const command = FILES[name];
     assert.ok(command, `a ${kind} block that nothing runs: ${body}`);
-    assert.ok(kind === "python" || readme.includes(command.replace("./", "")), command);
+    const isTold = kind === "python" || kind === "php" ||
+      readme.includes(command.replace("./", ""));
+    assert.ok(isTold, command);
     writeFileSync(name, body);
     run(command);
   }
@@ -76,6 +81,7 @@ const rows = readme.split("\n").filter((line) => line.startsWith("| ")).map(cell
 const spans = (cell = ""): string[] =>
   [...cell.matchAll(/`([^`]+)`/g)].map(([, code = ""]) => code);
 
+terminals.push((await listening("bun server.ts -l info -d 0")).terminal);
 for (const [, , cell = ""] of rows) {
   for (const flags of cell.startsWith("`--") ? spans(cell) : []) {
     if (flags === "--interactive") continue; // which needs a screen
@@ -87,12 +93,14 @@ for (const [, , cell = ""] of rows) {
 }
 for (const terminal of terminals) await stop(terminal);
 
-for (const script of ["server.ts", "client.ts"]) {
+for (const script of ["server.ts", "client.ts", "web.ts"]) {
   const from = readme.indexOf(`| option of ${script}`);
   const table = readme.slice(from, readme.indexOf("\n\n", from));
   const options = (text: string): string[] => text.match(/(?<![\w-])--[a-z][a-z-]*/g) ?? [];
   const help = run(`bun ${script} --help`).replace(/^examples:[^]*/m, "");
-  assert.deepEqual(new Set(options(table)), new Set(options(help)), `the options of ${script}`);
+  const own = new Set(options(help));
+  if (script === "web.ts") options(run("bun server.ts --help")).forEach((name) => own.delete(name));
+  assert.deepEqual(new Set(options(table)), own, `the options of ${script}`);
   const helpOf = new Map(
     help.split(/^(?= {2}(?:-\w+, *| {5})--[a-z])/m).map((text) => [options(text)[0], text.trim()]),
   );

@@ -7,7 +7,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import net from "node:net";
 import process from "node:process";
-import { file, memory, start, stop, terminal } from "./start.ts";
+import { file, freePort, memory, start, stop, terminal } from "./start.ts";
 
 const ROUNDS = 5;
 const RUNTIMES: [name: string, command: string[]][] = [
@@ -55,19 +55,28 @@ for (const [name, command] of RUNTIMES) {
   const quiet = await start(command, terminal(0, "error"));
   const logging = await start(command, terminal(0, "info"), "/dev/shm/caisse-ap-bench.log");
   const echo = await start(command, bare);
+  const web = await start(command, terminal(0, "error", await freePort()));
+  const watchedPort = await freePort();
+  const watched = await start(command, terminal(0, "error", watchedPort));
+  const reader = net.connect({ port: watchedPort, host: "127.0.0.1" }, () => {
+    reader.resume().write("GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  });
   for (
     const [what, args, target] of [
       ["a new connection each", ["--total", "4000"], 0.9],
       ["kept connections", ["--total", "12000", "--keep"], 0.7],
     ] as const
   ) {
-    const rates: Record<"echo" | "quiet" | "logging", number[]> = {
+    const servers = { echo, quiet, logging, web, watched };
+    const rates: Record<keyof typeof servers, number[]> = {
       echo: [],
       quiet: [],
       logging: [],
+      web: [],
+      watched: [],
     };
     for (let round = -1; round < ROUNDS; round++) { // the first one warms up
-      for (const [key, { port }] of Object.entries({ echo, quiet, logging })) {
+      for (const [key, { port }] of Object.entries(servers)) {
         const { perSecond } = await load("rate", `${port}`, ...args);
         if (round >= 0) rates[key as keyof typeof rates].push(perSecond);
       }
@@ -83,8 +92,12 @@ for (const [name, command] of RUNTIMES) {
       `${target}`,
     );
     print(name, `${what}: with the log at info in a file, of the rate without`, loud, "0.50");
+    const [alone, seen] = [share(rates.web, rates.quiet), share(rates.watched, rates.quiet)];
+    print(name, `${what}: web.ts with nobody connected, of the rate of server.ts`, alone, "0.95");
+    print(name, `${what}: web.ts with one reader of events, of the same`, seen, "0.7");
   }
-  await stop(quiet, logging, echo);
+  reader.destroy();
+  await stop(quiet, logging, echo, web, watched);
 
   for (
     const [count, target] of name === "Deno"

@@ -17,7 +17,8 @@ export interface Server {
   started: number;
 }
 
-async function freePort(): Promise<number> {
+/** A port that nobody listens on. */
+export async function freePort(): Promise<number> {
   const server = net.createServer().listen(0, "127.0.0.1");
   await once(server, "listening");
   const { port } = server.address() as net.AddressInfo;
@@ -65,17 +66,10 @@ export async function stop(...servers: Server[]): Promise<void> {
 export const memory = ({ process: { pid } }: Server): number =>
   Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]);
 
-/** The arguments of a terminal that answers after so many seconds. */
-export const terminal = (duration: number, level: string) => (port: number): string[] => [
-  file("../server.ts"),
-  "--host",
-  "127.0.0.1",
-  "-p",
-  `${port}`,
-  "-d",
-  `${duration}`,
-  "--gap",
-  "0",
-  "-l",
-  level,
-];
+/** The arguments of a terminal that answers after so many seconds, alone or with web.ts around it. */
+export const terminal =
+  (duration: number, level: string, webPort?: number) => (port: number): string[] => [
+    file(webPort === undefined ? "../server.ts" : "../web.ts"),
+    ...(webPort === undefined ? [] : ["--web-port", `${webPort}`]),
+    ...["--host", "127.0.0.1", "-p", `${port}`, "-d", `${duration}`, "--gap", "0", "-l", level],
+  ];

@@ -1,0 +1,520 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+/**
+ * The terminal of server.ts, steered and seen over HTTP while it runs: from any language, a shell or
+ * a browser. What HTTP can do, a method of `Terminal` can do, and this file calls just that.
+ *
+ * ```sh
+ * deno run --allow-net web.ts --help
+ * ```
+ *
+ * @example In a test suite: what a till in another process did
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { startWeb } from "./web.ts";
+ *
+ * await using terminal = await startWeb({ port: 0, host: "127.0.0.1", webPort: 0 });
+ * const response = await fetch(new URL("/api/health", terminal.url));
+ * assert.deepEqual(await response.json(), { status: "ok" });
+ * ```
+ *
+ * @module
+ */
+import { Buffer } from "node:buffer";
+import http from "node:http";
+import net from "node:net";
+import { URL, type URLSearchParams } from "node:url";
+import {
+  inRange,
+  jsonLine,
+  OptionError,
+  type Options,
+  ProtocolError,
+  VERSION,
+} from "./protocol.ts";
+import {
+  listen,
+  type Outcome,
+  parseOutcome,
+  printEvent,
+  runCommand,
+  startTerminal,
+  type Terminal,
+  type TerminalChanges,
+  type TerminalEvent,
+  type TerminalOptions,
+  WaitError,
+} from "./server.ts";
+
+// ---------------------------------------------------------------- options
+
+/** What a terminal with an HTTP interface does. Everything has a default. */
+export interface WebOptions extends TerminalOptions {
+  /** TCP port of the HTTP interface; 0 takes a free one, see {@linkcode WebTerminal.url}. Default: 8889. */
+  webPort?: number;
+  /** Address or name that it listens on. Default: 127.0.0.1, which only this machine can reach. */
+  webHost?: string;
+  /**
+   * Names besides localhost by which it may be asked for, such as that of a compose service. Any
+   * other name is refused, so that no page of another site reaches it by DNS rebinding.
+   */
+  webName?: readonly string[];
+  /** Bytes that a body may have. Default: 64 KiB (our choice: thousands of outcomes). */
+  maxBody?: number;
+  /** Milliseconds that a request may take to be sent. Default: 10,000 (our choice). */
+  bodyTimeout?: number;
+  /** Event streams at once. Default: 100 (our choice: more than a team has pages open). */
+  maxStreams?: number;
+  /**
+   * Bytes of events that a reader may leave unread before it is dropped. Default: 1 MiB (our choice:
+   * a thousand payments).
+   */
+  maxUnreadEvents?: number;
+  /** Waits for a transaction at once. Default: 1,000 (our choice: more than tests run side by side). */
+  maxWaits?: number;
+}
+
+const OPTIONS = {
+  webPort: {
+    heading: "The HTTP interface",
+    value: "PORT",
+    default: 8889,
+    min: 0,
+    max: 65_535,
+    whole: true,
+    help: "its TCP port, 0 for a free one",
+  },
+  webHost: { value: "HOST", default: "127.0.0.1", help: "address or name that it listens on" },
+  webName: {
+    value: "NAME",
+    multiple: true,
+    help: "another name that it may be asked for by; may be given again",
+  },
+  maxBody: { default: 65_536, min: 1, max: 2 ** 40 },
+  bodyTimeout: { default: 10_000, min: 1, max: 86_400_000 },
+  maxStreams: { default: 100, min: 0, max: 2 ** 40 },
+  maxUnreadEvents: { default: 2 ** 20, min: 0, max: 2 ** 40 },
+  maxWaits: { default: 1_000, min: 0, max: 2 ** 40 },
+} satisfies Options;
+
+/** Milliseconds between the comments that keep an event stream open. */
+const HEARTBEAT = 15_000;
+/** Events that are kept for streams that broke. */
+const MAX_KEPT_EVENTS = 1_000;
+/** Seconds that a wait takes at most, and by default. */
+const [MAX_WAIT, DEFAULT_WAIT] = [300, 30];
+
+// ---------------------------------------------------------------- requests and answers
+
+/** An answer that is not what was asked for: a status and the reason in words. */
+class HttpError extends Error {
+  readonly status: number;
+  readonly headers: Record<string, string>;
+
+  constructor(status: number, message: string, headers: Record<string, string> = {}) {
+    super(message);
+    this.status = status;
+    this.headers = headers;
+  }
+}
+
+/** A request, as far as a route needs it. */
+interface Asked {
+  query: URLSearchParams;
+  /** The number in the path, if there is one. */
+  number: number;
+  body: () => Promise<unknown>;
+  request: http.IncomingMessage;
+  response: http.ServerResponse;
+}
+
+/** Gives what is answered as JSON; nothing, if the route has answered itself. */
+type Route = (asked: Asked) => unknown;
+
+/** Why a request must not be served, if so: a page of another site in somebody's browser sends it. */
+function refusal(
+  { headers }: http.IncomingMessage,
+  names: ReadonlySet<string>,
+): string | undefined {
+  const { host = "", origin } = headers;
+  const name = /^(\[[^\]]*\]|[^:]*)(?::\d+)?$/.exec(host)?.[1]?.toLowerCase().replace(
+    /^\[|\]$/g,
+    "",
+  );
+  if (name === undefined || !(names.has(name) || net.isIP(name))) {
+    return `expected Host to be localhost, an IP address or a --web-name, got "${host}"`;
+  }
+  if (origin !== undefined && origin !== `http://${host}`) {
+    return `expected no Origin but http://${host}, got "${origin}"`;
+  }
+  return headers["sec-fetch-site"] === "cross-site"
+    ? "expected no page of another site"
+    : undefined;
+}
+
+/** The body of a request: text, or what it is in JSON where its type says so. */
+async function readBody(
+  request: http.IncomingMessage,
+  most: number,
+  timeout: number,
+): Promise<unknown> {
+  const [type = ""] = (request.headers["content-type"] ?? "").toLowerCase().split(";");
+  // What curl -d sends, and what fetch sends for a text.
+  if (
+    !/^(?:|text\/plain|application\/json|application\/x-www-form-urlencoded)$/.test(type.trim())
+  ) {
+    throw new HttpError(415, `expected text/plain or application/json, got "${type}"`);
+  }
+  const tooLarge = new HttpError(413, `expected a body of at most ${most} bytes`);
+  if (Number(request.headers["content-length"] ?? 0) > most) throw tooLarge;
+  const reading = (async () => {
+    const parts: Uint8Array[] = [];
+    let size = 0;
+    for await (const part of request) {
+      size += part.length;
+      if (size > most) throw tooLarge;
+      parts.push(part);
+    }
+    return Buffer.concat(parts).toString("utf8");
+  })();
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(() => {
+    late.reject(new HttpError(408, `expected the body within ${timeout} ms`));
+  }, timeout);
+  try {
+    const text = await Promise.race([reading, late.promise]);
+    return type.trim() === "application/json" ? parseJson(text) : text;
+  } finally {
+    clearTimeout(timer);
+    reading.catch(() => {}); // the time was up before
+  }
+}
+
+/** Reads a number of the query. */
+function numberOf(query: URLSearchParams, name: string, standard: number, max: number): number {
+  const text = query.get(name);
+  return inRange(name, { default: standard, max }, text === null ? undefined : Number(text || NaN));
+}
+
+/** An outcome of a body, in words or as an object. */
+function outcomeOf(value: unknown, option = "outcome"): Outcome {
+  return typeof value === "string" ? parseOutcome(value.trim(), option) : value as Outcome;
+}
+
+// ---------------------------------------------------------------- events
+
+/** Streams of what happens. Nothing is kept before somebody has asked for one. */
+class EventStreams {
+  readonly #terminal: Terminal;
+  readonly #maxStreams: number;
+  readonly #maxUnread: number;
+  readonly #streams = new Set<http.ServerResponse>();
+  readonly #kept: { id: number; text: string }[] = [];
+  #count = 0;
+  #heartbeat: ReturnType<typeof setInterval> | undefined;
+
+  constructor(terminal: Terminal, maxStreams: number, maxUnread: number) {
+    this.#terminal = terminal;
+    this.#maxStreams = maxStreams;
+    this.#maxUnread = maxUnread;
+  }
+
+  /** Opens a stream, with the kept events after the last one that the reader has had. */
+  open({ request, response }: Asked): void {
+    if (this.#streams.size >= this.#maxStreams) {
+      throw new HttpError(503, `expected at most ${this.#maxStreams} event streams`);
+    }
+    if (!this.#heartbeat) {
+      this.#terminal.subscribe((event) => this.#tell(event));
+      this.#heartbeat = setInterval(() => this.#write(": still here\n\n"), HEARTBEAT);
+    }
+    response.writeHead(200, { "content-type": "text/event-stream", "cache-control": "no-store" });
+    const last = request.headers["last-event-id"];
+    const missed = last === undefined ? [] : this.#kept.filter(({ id }) => id > Number(last));
+    response.write(`: ${VERSION}\n\n${missed.map(({ text }) => text).join("")}`);
+    this.#streams.add(response);
+    response.on("close", () => this.#streams.delete(response));
+  }
+
+  close(): void {
+    clearInterval(this.#heartbeat);
+    for (const stream of this.#streams) stream.end();
+  }
+
+  #tell(event: TerminalEvent): void {
+    const id = ++this.#count;
+    const text = `id: ${id}\nevent: ${event.event}\ndata: ${jsonLine(event)}\n`;
+    this.#kept.push({ id, text });
+    if (this.#kept.length > MAX_KEPT_EVENTS) this.#kept.shift();
+    this.#write(text);
+  }
+
+  #write(text: string): void {
+    for (const stream of this.#streams) {
+      stream.write(text);
+      if (stream.writableLength > this.#maxUnread) stream.destroy(); // nobody reads it
+    }
+  }
+}
+
+// ---------------------------------------------------------------- the interface
+
+/** What can be asked of a terminal, by path and method. */
+function routesOf(
+  terminal: Terminal,
+  streams: EventStreams,
+  maxWaits: number,
+): [RegExp, Record<string, Route>][] {
+  let waits = 0;
+  const register = (query: URLSearchParams): string | undefined =>
+    query.get("register") ?? undefined;
+  const next = (): unknown => ({ next: terminal.settings.next });
+  const found = (number: number): unknown => {
+    const transaction = terminal.transactions.find((transaction) => transaction.number === number);
+    if (transaction) return transaction;
+    throw new HttpError(404, `expected the number of a transaction that is kept, got ${number}`);
+  };
+  return [
+    [/^\/api\/health$/, { GET: () => ({ status: "ok" }) }],
+    [/^\/api\/terminal$/, {
+      GET: () => {
+        const { host, port, settings } = terminal;
+        return { version: VERSION, host, port, ...settings };
+      },
+      async PATCH({ body }) {
+        const given = await body();
+        const changes = typeof given === "string" ? parseJson(given) : given;
+        if (Object.prototype.toString.call(changes) !== "[object Object]") {
+          throw new OptionError("settings", "an object in JSON", changes);
+        }
+        const { outcome, ...others } = changes as TerminalChanges;
+        terminal.change(
+          outcome === undefined ? others : { ...others, outcome: outcomeOf(outcome) },
+        );
+        return terminal.settings;
+      },
+    }],
+    [/^\/api\/next$/, {
+      async POST({ query, body }) {
+        const given = await body();
+        const lines = typeof given === "string"
+          ? given.split("\n").filter((line) => line.trim())
+          : given;
+        const outcomes = (Array.isArray(lines) ? lines : [lines]).map((one) =>
+          outcomeOf(one, "next")
+        );
+        if (outcomes.length === 0) throw new OptionError("next", "an outcome a line", "");
+        const of = register(query);
+        if (of === undefined) terminal.nextOutcome(...outcomes);
+        else terminal.nextOutcomeOf(of, ...outcomes);
+        return next();
+      },
+      DELETE({ query }) {
+        terminal.clearNext(register(query));
+        return next();
+      },
+    }],
+    [/^\/api\/transactions$/, {
+      GET({ query }) {
+        const after = numberOf(query, "after", 0, Infinity);
+        const of = register(query);
+        return terminal.transactions.filter(({ number, request }) =>
+          number > after && (of === undefined || request.message["CA"] === of)
+        );
+      },
+    }],
+    [/^\/api\/transactions\/next$/, {
+      async GET({ query, response }) {
+        const after = numberOf(query, "after", 0, Infinity);
+        const timeout = numberOf(query, "timeout", DEFAULT_WAIT, MAX_WAIT) * 1000;
+        const of = register(query);
+        if (waits >= maxWaits) {
+          throw new HttpError(503, `expected at most ${maxWaits} waits at once`);
+        }
+        waits++;
+        const left = Promise.withResolvers<undefined>();
+        response.on("close", () => left.resolve(undefined));
+        try {
+          const wait = terminal.waitForTransaction({
+            after,
+            timeout,
+            ...(of !== undefined && { register: of }),
+          });
+          return await Promise.race([wait, left.promise]);
+        } finally {
+          waits--;
+        }
+      },
+    }],
+    [/^\/api\/transactions\/(\d+)$/, { GET: ({ number }) => found(number) }],
+    [/^\/api\/transactions\/(\d+)\/outcome$/, {
+      async POST({ number, body }) {
+        const outcome = outcomeOf(await body());
+        if (terminal.decide(number, outcome)) return { decided: number };
+        found(number);
+        throw new HttpError(
+          409,
+          `expected a transaction that waits for a person, ${number} does not`,
+        );
+      },
+    }],
+    [/^\/api\/reset$/, {
+      POST({ query }) {
+        terminal.reset(register(query));
+        return terminal.settings;
+      },
+    }],
+    [/^\/api\/events$/, { GET: (asked) => streams.open(asked) }],
+  ];
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new HttpError(400, `expected JSON: ${(error as Error).message}`);
+  }
+}
+
+/** What an error of a route is in HTTP. */
+function toHttpError(error: unknown): HttpError {
+  if (error instanceof HttpError) return error;
+  if (error instanceof OptionError || error instanceof ProtocolError) {
+    return new HttpError(400, error.message);
+  }
+  if (error instanceof WaitError) return new HttpError(WAIT_STATUS[error.reason], error.message);
+  return new HttpError(500, "something went wrong, which is a mistake of this program");
+}
+
+const WAIT_STATUS = { timeout: 408, reset: 409, closed: 503 } as const;
+
+/** A terminal that is running, with its HTTP interface. */
+export interface WebTerminal extends Terminal {
+  /** Where the HTTP interface is, with a slash at its end. */
+  readonly url: string;
+}
+
+/**
+ * Starts a terminal and its HTTP interface.
+ *
+ * @throws {OptionError} An option is not as it must be.
+ * @throws {ProtocolError} An outcome sets a tag or a value that cannot be sent.
+ * @throws {ListenError} One of them cannot listen there.
+ */
+export async function startWeb(options: WebOptions = {}): Promise<WebTerminal> {
+  const number = (name: Exclude<keyof typeof OPTIONS, "webHost" | "webName">): number =>
+    inRange(name, OPTIONS[name], options[name]);
+  const {
+    webPort: _port,
+    webHost = OPTIONS.webHost.default,
+    webName = [],
+    maxBody: _body,
+    bodyTimeout: _timeout,
+    maxStreams: _streams,
+    maxUnreadEvents: _unread,
+    maxWaits: _waits,
+    ...others
+  } = options;
+  const [port, most, timeout] = [number("webPort"), number("maxBody"), number("bodyTimeout")];
+  const [maxStreams, maxUnread, maxWaits] = [
+    number("maxStreams"),
+    number("maxUnreadEvents"),
+    number("maxWaits"),
+  ];
+  const names = new Set(["localhost", webHost, ...webName].map((name) => name.toLowerCase()));
+
+  let routes: ReturnType<typeof routesOf> = [];
+  const server = http.createServer({
+    requestTimeout: timeout,
+    headersTimeout: timeout,
+    connectionsCheckingInterval: Math.min(1_000, timeout),
+  });
+  server.on("request", (request, response) => answer(request, response));
+  const answer = async (
+    request: http.IncomingMessage,
+    response: http.ServerResponse,
+  ): Promise<void> => {
+    response.setHeader("x-content-type-options", "nosniff");
+    response.setHeader("referrer-policy", "no-referrer");
+    response.setHeader("cache-control", "no-store");
+    response.on("error", () => {}); // it has gone
+    let [status, value, headers]: [number, unknown, Record<string, string>] = [200, undefined, {}];
+    try {
+      const why = refusal(request, names);
+      if (why) throw new HttpError(403, why);
+      if (routes.length === 0) throw new HttpError(503, "the terminal does not listen yet");
+      const { pathname, searchParams: query } = new URL(request.url ?? "/", "http://localhost");
+      const [pattern, methods] = routes.find(([pattern]) => pattern.test(pathname)) ?? [];
+      if (!pattern || !methods) throw new HttpError(404, `there is nothing at ${pathname}`);
+      const method = request.method === "HEAD" ? "GET" : request.method ?? "";
+      const route = Object.hasOwn(methods, method) ? methods[method] : undefined;
+      const allow = Object.keys(methods).join(", ");
+      if (!route) throw new HttpError(405, `expected ${allow}, got ${method}`, { allow });
+      value = await route({
+        query,
+        number: Number(pattern.exec(pathname)?.[1]),
+        body: () => readBody(request, most, timeout),
+        request,
+        response,
+      });
+    } catch (error) {
+      const { status: failed, message, headers: more } = toHttpError(error);
+      [status, value, headers] = [failed, { error: message }, more];
+    }
+    if (value === undefined || response.headersSent || response.destroyed) return;
+    const text = jsonLine(value);
+    response.writeHead(status, {
+      "content-type": "application/json",
+      ...headers,
+      ...((status === 413 || status === 408) && { connection: "close" }),
+    });
+    response.end(text);
+  };
+
+  const address = await listen(server, port, webHost);
+  const terminal = await startTerminal(others).catch((error) => {
+    server.close();
+    throw error;
+  });
+  const streams = new EventStreams(terminal, maxStreams, maxUnread);
+  routes = routesOf(terminal, streams, maxWaits);
+  const host = address.family === "IPv6" ? `[${address.address}]` : address.address;
+  const url = `http://${host}:${address.port}/`;
+  const { log, logLevel = "info" } = others;
+  if (log && (logLevel === "info" || logLevel === "debug")) log("info", `HTTP interface at ${url}`);
+
+  const shut = async (): Promise<void> => {
+    streams.close();
+    await terminal.close(); // which ends the waits
+    await new Promise((resolve) => {
+      server.close(resolve);
+      server.closeAllConnections();
+    });
+  };
+  let closed: Promise<void> | undefined;
+  const close = (): Promise<void> => closed ??= shut();
+  return Object.create(terminal, {
+    url: { value: url, enumerable: true },
+    close: { value: close },
+    [Symbol.asyncDispose]: { value: close },
+  });
+}
+
+// ---------------------------------------------------------------- the command
+
+if (import.meta.main) {
+  runCommand({
+    name: "web.ts",
+    summary: "A card payment terminal that is steered and seen over HTTP while it runs.",
+    examples: ["-d 0 --web-port 8889", "-i", "-p 0 --web-port 0 --json"],
+    options: OPTIONS,
+    async start(options, { interactive, json }) {
+      const terminal = await startWeb({ ...options, interactive });
+      const { hostname: host, port } = new URL(terminal.url);
+      if (json) {
+        const time = new Date().toISOString();
+        printEvent({ event: "web", time, host, port: Number(port), url: terminal.url });
+      }
+      return terminal;
+    },
+  });
+}
