@@ -616,19 +616,17 @@ function cutField(field: string): string {
   return `expected ${expected} characters for ${tag}, got ${field.length - HEAD}`;
 }
 
-/** How a {@linkcode MessageFramer} tells where a message ends. */
-export interface FramerOptions {
+/** Who feeds a {@linkcode MessageFramer}: knows how long to wait, and receives what came. */
+export interface FramerOwner {
   /**
    * Milliseconds without a byte after which whole fields are a message; Infinity: never. Asked when
    * the fields so far are whole.
    */
-  pause: (fields: Readonly<Message>) => number;
+  pause(fields: Readonly<Message>): number;
   /** Receives each message, whole or malformed. */
-  onMessage: (received: Received) => void;
-  /** Receives control characters between messages. Default: nobody. */
-  onControl?: OnControl;
-  /** The longest message, in bytes. Default: {@linkcode MAX_MESSAGE}. */
-  most?: number;
+  onMessage(received: Received): void;
+  /** Receives control characters between messages. Default: nobody does. */
+  onControl?(characters: string): void;
 }
 
 /**
@@ -637,13 +635,13 @@ export interface FramerOptions {
  */
 export class MessageFramer {
   readonly #reader: MessageReader;
-  readonly #options: FramerOptions;
+  readonly #owner: FramerOwner;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  /** A framer of a stream that is yet to come. */
-  constructor(options: FramerOptions) {
-    this.#reader = new MessageReader(options.most, options.onControl);
-    this.#options = options;
+  /** A framer of a stream that is yet to come, of messages of so many bytes at most. */
+  constructor(owner: FramerOwner, most?: number) {
+    this.#reader = new MessageReader(most, (characters) => owner.onControl?.(characters));
+    this.#owner = owner;
   }
 
   /** What it holds now. */
@@ -659,17 +657,16 @@ export class MessageFramer {
   /** Takes a chunk of the stream; text stands for Latin-1 bytes. */
   feed(chunk: Uint8Array | string): void {
     clearTimeout(this.#timer);
-    const { pause, onMessage } = this.#options;
-    for (const received of this.#reader.feed(chunk)) onMessage(received);
+    for (const received of this.#reader.feed(chunk)) this.#owner.onMessage(received);
     if (this.#reader.state !== "whole") return;
-    const milliseconds = pause(this.#reader.message);
-    if (milliseconds === Infinity) return;
-    const take = (): void => {
-      const received = this.end();
-      if (received) onMessage(received);
-    };
-    if (milliseconds > 0) this.#timer = setTimeout(take, milliseconds);
-    else take();
+    const milliseconds = this.#owner.pause(this.#reader.message);
+    if (milliseconds <= 0) this.#take();
+    else if (milliseconds < Infinity) this.#timer = setTimeout(() => this.#take(), milliseconds);
+  }
+
+  #take(): void {
+    const received = this.end();
+    if (received) this.#owner.onMessage(received);
   }
 
   /** Waits until the next chunk, however long that takes. */

@@ -15,7 +15,7 @@ import {
   encode,
   encodeReceipt,
   encodeText,
-  type FramerOptions,
+  type FramerOwner,
   helpText,
   inRange,
   interpret,
@@ -463,12 +463,12 @@ function withClock(run: (tick: (milliseconds: number) => void) => void): void {
 
 /** A framer, and the messages it has told of. */
 function framing(
-  pause: FramerOptions["pause"],
-  options: Partial<FramerOptions> = {},
+  pause: FramerOwner["pause"],
+  { most, ...options }: Partial<FramerOwner> & { most?: number } = {},
 ): { framer: MessageFramer; told: (string | undefined)[] } {
   const told: (string | undefined)[] = [];
   const onMessage = ({ raw, error }: Received) => told.push(error ? error.message : raw);
-  return { framer: new MessageFramer({ pause, onMessage, ...options }), told };
+  return { framer: new MessageFramer({ pause, onMessage, ...options }, most), told };
 }
 
 test("MessageFramer takes whole fields as a message after a pause, and no sooner", () => {

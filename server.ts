@@ -34,6 +34,7 @@ import {
   deviations,
   encodeReceipt,
   encodeText,
+  type FramerOwner,
   helpText,
   inRange,
   inWords,
@@ -989,9 +990,7 @@ class Simulation {
       // After BA 1 the payment is made all the same, though its answer does not tell how it ended.
       const result = atOnce ? answerTo({ ...request, BA: "0" }, outcome, memory) : message;
       reply.onDue = () => {
-        this.#attempts.delete(CA); // so that it becomes the newest
-        this.#attempts.set(CA, { answer: result, time: session.received });
-        if (this.#attempts.size > MAX_KEPT) this.forget(this.#attempts.keys().next().value);
+        keep(this.#attempts, CA, { answer: result, time: session.received });
       };
     }
     return reply;
@@ -1013,6 +1012,15 @@ class Simulation {
     const receipts = decodeReceipts(zt, (warning) => this.#notes.warn(session, warning));
     for (const { text } of receipts) this.#notes.printed(session, text);
   }
+}
+
+/** Sets what is kept of a cash register, and forgets the one that was set longest ago. */
+function keep<Value>(kept: Map<string, Value>, register: string, value: Value): void {
+  if (kept.size >= MAX_KEPT) kept.delete(register); // so that it becomes the newest
+  kept.set(register, value);
+  if (kept.size <= MAX_KEPT) return;
+  const [oldest = ""] = kept.keys();
+  kept.delete(oldest);
 }
 
 function wireMessage(message: Message): WireMessage {
@@ -1206,7 +1214,7 @@ class Turn implements Session {
   reply: Reply | Promise<Reply> | undefined;
   /** What of the answer has been written. */
   sent = "";
-  readonly sentSegments: Segment[] = [];
+  sentSegments: Segment[] | undefined; // if there are several
   /** Milliseconds after which the POS had gone without the whole answer, if so. */
   gone: number | undefined;
   isOver = false;
@@ -1251,7 +1259,7 @@ class Turn implements Session {
  * each when it is due. Requests are read, and their delay starts, while earlier ones wait for
  * answers. A POS that leaves does not end its payment: the person at the terminal may still pay.
  */
-class Connection {
+class Connection implements FramerOwner {
   readonly #socket: net.Socket;
   readonly #number: number;
   readonly #bounds: Settings;
@@ -1289,18 +1297,20 @@ class Connection {
     this.#observer = observer;
     this.#onDone = onDone;
     this.#address = socket.remoteAddress ?? "";
-    this.#framer = new MessageFramer({
-      most: bounds.maxRequest,
-      pause: (fields) => missingTags(fields).length === 0 ? bounds.gap : PATIENCE,
-      onMessage: (received) => this.#serve(received),
-      onControl: (characters) =>
-        this.#log("debug", () => `skipped between messages: ${printable(characters)}`),
-    });
+    this.#framer = new MessageFramer(this, bounds.maxRequest);
     this.#log("debug", () => `connected from ${this.#address} port ${socket.remotePort}`);
     socket.setEncoding("latin1").on("data", (chunk: string) => this.#read(chunk));
     socket.on("end", () => this.#end());
     socket.on("error", () => {}); // which "close" follows
     socket.on("close", () => this.#close());
+  }
+
+  pause(fields: Readonly<Message>): number {
+    return missingTags(fields).length === 0 ? this.#bounds.gap : PATIENCE;
+  }
+
+  onControl(characters: string): void {
+    this.#log("debug", () => `skipped between messages: ${printable(characters)}`);
   }
 
   /** Ends it if a transaction under way is wanted, as if the POS had gone. */
@@ -1334,9 +1344,11 @@ class Connection {
 
   #read(chunk: string): void {
     this.#arrived = performance.now();
-    if (chunk !== "") this.#pieces.push({ at: this.#arrived, bytes: chunk.length });
+    const piece = { at: this.#arrived, bytes: chunk.length };
+    if (this.#pieces.length > 0) this.#pieces.push(piece);
     this.#framer.feed(chunk);
     const { state } = this.#framer;
+    if (state !== "empty" && this.#pieces.length === 0) this.#pieces.push(piece);
     if (state === "whole" || state === "incomplete") {
       this.#overdue ??= setTimeout(() => this.#finish(), this.#bounds.requestTimeout);
     }
@@ -1347,7 +1359,7 @@ class Connection {
     this.#overdue = undefined;
   }
 
-  #serve(received: Received): void {
+  onMessage(received: Received): void {
     if (this.#hungUp || this.#socket.destroyed) return; // nothing is served any more
     clearTimeout(this.#overdue);
     this.#overdue = undefined;
@@ -1355,11 +1367,11 @@ class Connection {
     if (this.#last && received.fields.length > 0 && received.fields[0]?.tag !== "CZ") {
       found.unshift({ code: "late", text: "expected no more fields after the answer" });
     }
-    const segments = this.#pieces.map(({ at, bytes }) => ({
+    const segments = this.#pieces.map(({ at, bytes }): Segment => ({
       milliseconds: Math.round(at - this.#arrived),
       bytes,
     }));
-    this.#pieces = [];
+    if (segments.length > 0) this.#pieces = [];
     const turn = new Turn(this.#number, this.#address, found, segments, this.#arrived, this.#ended);
     this.#active = this.#arrived;
     turn.transaction = this.#observer.request(turn, received);
@@ -1371,7 +1383,7 @@ class Connection {
 
   async #answerAll(): Promise<void> {
     this.#answering = true;
-    for (let [turn] = this.#turns; turn; [turn] = this.#turns) {
+    for (let turn = this.#turns[0]; turn; turn = this.#turns[0]) {
       await this.#answer(turn);
       if (turn === this.#turns[0]) this.#turns.shift();
       if (this.#turns.length < MAX_WAITING && this.#socket.isPaused()) {
@@ -1385,7 +1397,7 @@ class Connection {
 
   /** Answers a request when its answer is due. */
   async #answer(turn: Turn): Promise<void> {
-    const reply = turn.reply instanceof Promise ? await turn.reply : turn.reply;
+    const reply = await turn.reply; // later than the requests that came with it
     if (turn.isOver || !reply) return;
     const { answer, interim, delay = 0, transmission, close = false, onDue } = reply;
     if (interim && this.#socket.writable) {
@@ -1397,7 +1409,12 @@ class Connection {
     onDue?.();
     this.#observer.due(turn, answer);
     const { segments, pause = 0, then }: Transmission = transmission ?? { segments: [answer.raw] };
-    await this.#send(turn, segments, pause);
+    if (segments.length > 1) this.#socket.setNoDelay(); // or the system puts them together
+    for (const [index, segment] of segments.entries()) {
+      if (index > 0) await this.#sleep(pause);
+      if (!this.#socket.writable || (index > 0 && turn.gone !== undefined)) break;
+      this.#send(turn, segment, segments.length > 1);
+    }
     this.#last = turn;
     this.#active = performance.now();
     this.#tell(turn, segments.join(""), answer);
@@ -1408,36 +1425,29 @@ class Connection {
     } else if (then === "close" || (close && segments.length > 0)) this.#hangUp();
   }
 
-  /** Writes the segments of an answer, as far as the POS is there to read them. */
-  async #send(turn: Turn, segments: readonly string[], pause: number): Promise<void> {
-    if (segments.length > 1) this.#socket.setNoDelay(); // or the system puts them together
-    for (const [index, segment] of segments.entries()) {
-      if (index > 0) await this.#sleep(pause);
-      if (!this.#socket.writable || (index > 0 && turn.gone !== undefined)) return;
-      const unread = this.#write(segment);
-      turn.sent += segment;
-      const { milliseconds } = turn;
-      if (segments.length > 1) turn.sentSegments.push({ milliseconds, bytes: segment.length });
-      if (this.#socket.destroyed) {
-        turn.sent = turn.sent.slice(0, Math.max(0, turn.sent.length - unread));
-      }
-    }
+  /** Writes an answer, or one of its segments. */
+  #send(turn: Turn, segment: string, isOneOfSeveral: boolean): void {
+    const unread = this.#write(segment);
+    turn.sent += segment;
+    if (this.#socket.destroyed) turn.sent = turn.sent.slice(0, -unread); // it was dropped just now
+    if (!isOneOfSeveral) return;
+    turn.sentSegments ??= [];
+    turn.sentSegments.push({ milliseconds: turn.milliseconds, bytes: segment.length });
   }
 
   /** Tells what was sent of an answer. */
   #tell(turn: Turn, whole: string, answer: WireMessage): void {
-    const { sent, milliseconds } = turn;
-    const segments = turn.sentSegments;
-    const message = (raw: string): Sent => {
-      const sent = raw === answer.raw ? answer : readable(raw);
-      return segments.length > 1 ? { ...sent, segments } : sent;
-    };
-    if (whole === "" && answer.raw !== "") this.#observer.nothing(turn);
-    else if (sent === whole && turn.gone === undefined) {
-      this.#observer.answer(turn, message(whole), milliseconds);
-    } else if (sent === "" || sent === whole) {
-      this.#observer.answer(turn, { ...message(whole), lost: "all" }, milliseconds);
-    } else this.#observer.answer(turn, { ...message(sent), lost: "rest" }, milliseconds);
+    const { sent, gone, milliseconds, sentSegments: segments } = turn;
+    if (whole === "" && answer.raw !== "") return this.#observer.nothing(turn);
+    const lost = sent === whole && gone === undefined
+      ? undefined
+      : sent === "" || sent === whole
+      ? "all"
+      : "rest";
+    const raw = lost === "rest" ? sent : whole;
+    const told = raw === answer.raw ? answer : readable(raw);
+    const more = { ...(lost && { lost }), ...(segments && { segments }) };
+    this.#observer.answer(turn, lost || segments ? { ...told, ...more } : told, milliseconds);
   }
 
   /** Writes, and gives how many bytes the system has not taken. */
@@ -1477,7 +1487,7 @@ class Connection {
   /** Takes what is there as the last request, and closes the connection after its answer. */
   #finish(): void {
     const left = this.#framer.end();
-    if (left) this.#serve(left);
+    if (left) this.onMessage(left);
     this.#ended = true;
     this.#socket.removeAllListeners("data").resume();
     if (!this.#answering) this.#hangUp();
@@ -1489,6 +1499,7 @@ class Connection {
     this.#by ??= "terminal";
     this.#hungUp = true;
     this.#socket.end();
+    if (this.#by === "pos" && this.#socket.writableLength === 0) return; // it is closed with that
     this.#closing = setTimeout(() => this.#socket.destroy(), CLOSE_TIMEOUT);
   }
 
@@ -1658,7 +1669,7 @@ class Journal implements Observer, Notes {
   readonly #transactions: Current[] = [];
   readonly #underWay = new Map<Session, Entry>();
   readonly #lastPayments = new Map<string, Entry>(); // by cash register
-  readonly #notGiven = new Set<Current>(); // over, and no wait has had them
+  readonly #given = new WeakSet<Transaction>(); // a wait has had them
   #waiters: Waiter[] = [];
   #count = 0;
   #isClosed = false;
@@ -1699,7 +1710,7 @@ class Journal implements Observer, Notes {
       warnings: session.deviations.map((deviation) => ({ ...deviation })),
     };
     this.#transactions.push(transaction);
-    if (this.#transactions.length > MAX_KEPT) this.#notGiven.delete(this.#transactions.shift()!);
+    if (this.#transactions.length > MAX_KEPT) this.#transactions.shift();
     transaction.warnings.push(...this.#habits(transaction));
     this.#underWay.set(session, { session, transaction });
     const { number, warnings } = transaction;
@@ -1724,11 +1735,7 @@ class Journal implements Observer, Notes {
     entry.transaction.outcome = outcome;
     const { CA = "", CD } = entry.transaction.request.message;
     if (!movesMoney(CD)) return;
-    this.#lastPayments.delete(CA); // so that it becomes the newest
-    this.#lastPayments.set(CA, entry);
-    if (this.#lastPayments.size <= MAX_KEPT) return;
-    const [oldest = ""] = this.#lastPayments.keys();
-    this.#lastPayments.delete(oldest);
+    keep(this.#lastPayments, CA, entry);
   }
 
   warn(session: Session, warning: Warning, level: LogLevel = "warn"): void {
@@ -1800,13 +1807,12 @@ class Journal implements Observer, Notes {
     if (!entry) return;
     this.#underWay.delete(session);
     const { transaction } = entry;
-    transaction.ended = new Date();
+    transaction.ended = transaction.answered ?? new Date();
     const fits = (waiter: Waiter): boolean =>
       isOf(waiter.register, transaction) &&
       transaction.number > (waiter.after ?? 0);
     const first = this.#waiters.find((waiter) => waiter.after === undefined && fits(waiter));
-    const [{ number: oldest } = transaction] = this.#transactions;
-    if (!first && oldest <= transaction.number) this.#notGiven.add(transaction);
+    if (first) this.#given.add(transaction);
     this.#settle(
       (waiter) => waiter === first || (waiter.after !== undefined && fits(waiter)),
       ({ resolve }) => resolve(structuredClone(transaction)),
@@ -1824,12 +1830,12 @@ class Journal implements Observer, Notes {
   /** See {@linkcode Terminal.waitForTransaction}. */
   wait({ timeout, register, after }: WaitOptions = {}): Promise<Transaction> {
     if (this.#isClosed) return Promise.reject(new WaitError("closed", "the terminal was closed"));
-    const over = after === undefined ? [...this.#notGiven] : this.#transactions;
-    const found = over.find((transaction) =>
-      transaction.ended && transaction.number > (after ?? 0) && isOf(register, transaction)
+    const found = this.#transactions.find((transaction) =>
+      transaction.ended && isOf(register, transaction) &&
+      (after === undefined ? !this.#given.has(transaction) : transaction.number > after)
     );
     if (found) {
-      if (after === undefined) this.#notGiven.delete(found);
+      if (after === undefined) this.#given.add(found);
       return Promise.resolve(structuredClone(found));
     }
     const waiter: Waiter = { register, after, ...Promise.withResolvers<Transaction>() };
@@ -1851,13 +1857,8 @@ class Journal implements Observer, Notes {
 
   /** Forgets what happened, at one cash register or at all. */
   reset(register?: string): void {
-    const isKept = (transaction: Current): boolean =>
-      register !== undefined && !isOf(register, transaction);
-    const kept = this.#transactions.filter(isKept);
-    this.#transactions.splice(0, Infinity, ...kept);
-    for (const transaction of this.#notGiven) {
-      if (!isKept(transaction)) this.#notGiven.delete(transaction);
-    }
+    const others = this.#transactions.filter((transaction) => !isOf(register, transaction));
+    this.#transactions.splice(0, Infinity, ...others);
     if (register === undefined) {
       this.#lastPayments.clear();
       this.#count = 0;

@@ -22,8 +22,9 @@
 import { Buffer } from "node:buffer";
 import http from "node:http";
 import net from "node:net";
-import { URL, type URLSearchParams } from "node:url";
+import { URLSearchParams } from "node:url";
 import {
+  callBack,
   inRange,
   jsonLine,
   OptionError,
@@ -132,10 +133,11 @@ type Route = (asked: Asked) => unknown;
 
 /** Why a request must not be served, if so: a page of another site in somebody's browser sends it. */
 function refusal(
-  { headers }: http.IncomingMessage,
+  { headers, headersDistinct }: http.IncomingMessage,
   names: ReadonlySet<string>,
 ): string | undefined {
-  const { host = "", origin } = headers;
+  const host = (headersDistinct["host"] ?? []).join(", "); // two are none
+  const { origin } = headers;
   const name = /^(\[[^\]]*\]|[^:]*)(?::\d+)?$/.exec(host)?.[1]?.toLowerCase().replace(
     /^\[|\]$/g,
     "",
@@ -166,27 +168,32 @@ async function readBody(
   }
   const tooLarge = new HttpError(413, `expected a body of at most ${most} bytes`);
   if (Number(request.headers["content-length"] ?? 0) > most) throw tooLarge;
-  const reading = (async () => {
-    const parts: Uint8Array[] = [];
-    let size = 0;
-    for await (const part of request) {
-      size += part.length;
-      if (size > most) throw tooLarge;
-      parts.push(part);
-    }
-    return Buffer.concat(parts).toString("utf8");
-  })();
-  const late = Promise.withResolvers<never>();
+  const reading = Promise.withResolvers<string>();
+  const parts: Uint8Array[] = [];
+  let size = 0;
+  // Not by for await: it destroys a connection whose body is too large before that can be said.
+  request.on("data", (part: Uint8Array) => {
+    size += part.length;
+    if (size <= most) parts.push(part);
+    else reading.reject(tooLarge); // and the rest is read, or a reset could overtake the answer
+  });
+  request.on("end", () => reading.resolve(Buffer.concat(parts).toString("utf8")));
+  request.on("error", reading.reject);
+  request.on("close", () => reading.reject(new HttpError(400, "expected the whole body")));
   const timer = setTimeout(() => {
-    late.reject(new HttpError(408, `expected the body within ${timeout} ms`));
+    reading.reject(new HttpError(408, `expected the body within ${timeout} ms`));
   }, timeout);
   try {
-    const text = await Promise.race([reading, late.promise]);
+    const text = await reading.promise;
     return type.trim() === "application/json" ? parseJson(text) : text;
   } finally {
     clearTimeout(timer);
-    reading.catch(() => {}); // the time was up before
   }
+}
+
+/** Ends the connection of a request that is still being sent. */
+function dropUnfinished(request: http.IncomingMessage): void {
+  if (!request.complete) request.socket.destroy();
 }
 
 /** Reads a number of the query. */
@@ -211,6 +218,7 @@ class EventStreams {
   readonly #kept: { id: number; text: string }[] = [];
   #count = 0;
   #heartbeat: ReturnType<typeof setInterval> | undefined;
+  #isClosed = false;
 
   constructor(terminal: Terminal, maxStreams: number, maxUnread: number) {
     this.#terminal = terminal;
@@ -220,6 +228,7 @@ class EventStreams {
 
   /** Opens a stream, with the kept events after the last one that the reader has had. */
   open({ request, response }: Asked): void {
+    if (this.#isClosed) throw new HttpError(503, "the terminal was closed");
     if (this.#streams.size >= this.#maxStreams) {
       throw new HttpError(503, `expected at most ${this.#maxStreams} event streams`);
     }
@@ -227,7 +236,11 @@ class EventStreams {
       this.#terminal.subscribe((event) => this.#tell(event));
       this.#heartbeat = setInterval(() => this.#write(": still here\n\n"), HEARTBEAT);
     }
-    response.writeHead(200, { "content-type": "text/event-stream", "cache-control": "no-store" });
+    response.writeHead(200, { "content-type": "text/event-stream" });
+    if (request.method === "HEAD") {
+      response.end();
+      return;
+    }
     const last = request.headers["last-event-id"];
     const missed = last === undefined ? [] : this.#kept.filter(({ id }) => id > Number(last));
     response.write(`: ${VERSION}\n\n${missed.map(({ text }) => text).join("")}`);
@@ -236,6 +249,7 @@ class EventStreams {
   }
 
   close(): void {
+    this.#isClosed = true;
     clearInterval(this.#heartbeat);
     for (const stream of this.#streams) stream.end();
   }
@@ -424,7 +438,7 @@ export async function startWeb(options: WebOptions = {}): Promise<WebTerminal> {
 
   let routes: ReturnType<typeof routesOf> = [];
   const server = http.createServer({
-    requestTimeout: timeout,
+    requestTimeout: 2 * timeout, // of bodies that nobody reads: of others readBody() tells
     headersTimeout: timeout,
     connectionsCheckingInterval: Math.min(1_000, timeout),
   });
@@ -437,12 +451,18 @@ export async function startWeb(options: WebOptions = {}): Promise<WebTerminal> {
     response.setHeader("referrer-policy", "no-referrer");
     response.setHeader("cache-control", "no-store");
     response.on("error", () => {}); // it has gone
+    response.on("finish", () => {
+      // What is left of the body is read, so that no reset overtakes the answer, but not for ever.
+      if (!request.complete) setTimeout(() => dropUnfinished(request), timeout).unref();
+    });
     let [status, value, headers]: [number, unknown, Record<string, string>] = [200, undefined, {}];
     try {
       const why = refusal(request, names);
       if (why) throw new HttpError(403, why);
       if (routes.length === 0) throw new HttpError(503, "the terminal does not listen yet");
-      const { pathname, searchParams: query } = new URL(request.url ?? "/", "http://localhost");
+      const { url = "" } = request; // as it came: what a URL would make of "//name/" is not meant
+      const [pathname = ""] = url.split("?", 1);
+      const query = new URLSearchParams(url.slice(pathname.length));
       const [pattern, methods] = routes.find(([pattern]) => pattern.test(pathname)) ?? [];
       if (!pattern || !methods) throw new HttpError(404, `there is nothing at ${pathname}`);
       const method = request.method === "HEAD" ? "GET" : request.method ?? "";
@@ -464,8 +484,9 @@ export async function startWeb(options: WebOptions = {}): Promise<WebTerminal> {
     const text = jsonLine(value);
     response.writeHead(status, {
       "content-type": "application/json",
+      "content-length": Buffer.byteLength(text),
       ...headers,
-      ...((status === 413 || status === 408) && { connection: "close" }),
+      ...(status === 408 && { connection: "close" }),
     });
     response.end(text);
   };
@@ -473,6 +494,7 @@ export async function startWeb(options: WebOptions = {}): Promise<WebTerminal> {
   const address = await listen(server, port, webHost);
   const terminal = await startTerminal(others).catch((error) => {
     server.close();
+    server.closeAllConnections();
     throw error;
   });
   const streams = new EventStreams(terminal, maxStreams, maxUnread);
@@ -480,15 +502,16 @@ export async function startWeb(options: WebOptions = {}): Promise<WebTerminal> {
   const host = address.family === "IPv6" ? `[${address.address}]` : address.address;
   const url = `http://${host}:${address.port}/`;
   const { log, logLevel = "info" } = others;
-  if (log && (logLevel === "info" || logLevel === "debug")) log("info", `HTTP interface at ${url}`);
+  if (log && (logLevel === "info" || logLevel === "debug")) {
+    callBack(() => log("info", `HTTP interface at ${url}`));
+  }
 
   const shut = async (): Promise<void> => {
+    const ended = new Promise((resolve) => server.close(resolve));
     streams.close();
     await terminal.close(); // which ends the waits
-    await new Promise((resolve) => {
-      server.close(resolve);
-      server.closeAllConnections();
-    });
+    server.closeAllConnections();
+    await ended;
   };
   let closed: Promise<void> | undefined;
   const close = (): Promise<void> => closed ??= shut();
@@ -509,7 +532,7 @@ if (import.meta.main) {
     options: OPTIONS,
     async start(options, { interactive, json }) {
       const terminal = await startWeb({ ...options, interactive });
-      const { hostname: host, port } = new URL(terminal.url);
+      const [, host, port] = /^http:\/\/\[?(.*?)\]?:(\d+)\/$/.exec(terminal.url) ?? [];
       if (json) {
         const time = new Date().toISOString();
         printEvent({ event: "web", time, host, port: Number(port), url: terminal.url });
