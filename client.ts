@@ -183,8 +183,8 @@ function checkText(option: string, value: unknown, expected: string): string {
 export type ExchangeStatus = "unreachable" | "unanswered" | "invalid";
 
 /**
- * There is no usable answer to a request. Unless the status is "unreachable", the payment may have
- * gone through. (4)
+ * There is no usable answer to a request. Unless the status is "unreachable", a payment may have gone
+ * through. (4)
  */
 export class ExchangeError extends Error {
   /** @ignore */
@@ -207,7 +207,8 @@ export class ExchangeError extends Error {
     cause?: unknown,
     warnings: readonly Warning[] = [],
   ) {
-    const unsure = status === "unreachable" ? "" : `; ${CHECK_TERMINAL}`;
+    const isUnsure = status !== "unreachable" && movesMoney(request["CD"]);
+    const unsure = isUnsure ? `; ${CHECK_TERMINAL}` : "";
     super(`${status === "invalid" ? "the answer is not usable: " : ""}${why}${unsure}`, { cause });
     this.status = status;
     this.request = request;

@@ -32,6 +32,8 @@ import {
   Peer,
   program,
   run,
+  sideBySide,
+  slow,
   terminalWith,
 } from "./test_helpers.ts";
 
@@ -60,7 +62,9 @@ const DECLINE = text({ ...DEBIT_MESSAGE, AE: "01", AF: "04" });
 
 // ---------------------------------------------------------------- a payment
 
-test("pay() is approved, declined or accepted, and tells what was asked and answered", async () => {
+sideBySide();
+
+slow("pay() is approved, declined or accepted, and tells what was asked and answered", async () => {
   await using approving = await terminalWith();
   const approved = await payAt(approving.port);
   assert.equal(approved.status, "approved");
@@ -85,7 +89,7 @@ test("pay() is approved, declined or accepted, and tells what was asked and answ
   ]);
 });
 
-test("pay() sends the tags of the reference client, in its order", async () => {
+slow("pay() sends the tags of the reference client, in its order", async () => {
   await using terminal = await terminalWith();
   const base = "CZ0040300CJ012012345678901CA00201";
   const cases: [options: PaymentOptions, request: string][] = [
@@ -113,7 +117,7 @@ test("pay() sends the tags of the reference client, in its order", async () => {
   }
 });
 
-test("pay() sends nothing when an option is not as it must be", async () => {
+slow("pay() sends nothing when an option is not as it must be", async () => {
   const events: TerminalEvent[] = [];
   await using terminal = await terminalWith({ onEvent: (event) => void events.push(event) });
   const cases: [options: PaymentOptions, expected: RegExp][] = [
@@ -150,25 +154,30 @@ test("pay() sends nothing when an option is not as it must be", async () => {
   assert.deepEqual(events.map(({ event }) => event), ["listening"]);
 });
 
-test("pay() reads an answer split anywhere, with line ends around it, and padded with zeros", async () => {
-  for (const outcome of ["split", "dribble", "success,CB=000000011245", "abandon,split"] as const) {
-    await using terminal = await terminalWith({ outcome });
-    const { status } = await payAt(terminal.port);
-    assert.equal(status, outcome.startsWith("abandon") ? "declined" : "approved", outcome);
-  }
-  for (const pieces of [["\r\n", `${APPROVAL}\n`], [`${APPROVAL}\r\n`], [`\r${APPROVAL}\n\n`]]) {
-    await using terminal = await answering(...pieces);
-    assert.equal(
-      (await payAt(terminal.port, { gap: 10_000 })).status,
-      "approved",
-      pieces.join("|"),
-    );
-  }
-  await using closing = await terminalWith({ outcome: "hangup" });
-  assert.equal((await payAt(closing.port, { gap: 10_000 })).status, "approved");
-});
+slow(
+  "pay() reads an answer split anywhere, with line ends around it, and padded with zeros",
+  async () => {
+    for (
+      const outcome of ["split", "dribble", "success,CB=000000011245", "abandon,split"] as const
+    ) {
+      await using terminal = await terminalWith({ outcome });
+      const { status } = await payAt(terminal.port);
+      assert.equal(status, outcome.startsWith("abandon") ? "declined" : "approved", outcome);
+    }
+    for (const pieces of [["\r\n", `${APPROVAL}\n`], [`${APPROVAL}\r\n`], [`\r${APPROVAL}\n\n`]]) {
+      await using terminal = await answering(...pieces);
+      assert.equal(
+        (await payAt(terminal.port, { gap: 10_000 })).status,
+        "approved",
+        pieces.join("|"),
+      );
+    }
+    await using closing = await terminalWith({ outcome: "hangup" });
+    assert.equal((await payAt(closing.port, { gap: 10_000 })).status, "approved");
+  },
+);
 
-test("pay() waits longer for the rest of an answer that does not fit yet", async () => {
+slow("pay() waits longer for the rest of an answer that does not fit yet", async () => {
   for (
     const [first, rest, expected] of [
       ["CZ0040300AE00210", "CA00201CE003978CD0010CB00511245", "approved"],
@@ -181,7 +190,7 @@ test("pay() waits longer for the rest of an answer that does not fit yet", async
   }
 });
 
-test("pay() is not misled by an AE 11 that comes in parts", async () => {
+slow("pay() is not misled by an AE 11 that comes in parts", async () => {
   await using terminal = await answering(
     "CZ0040300AE00211",
     "CA00201CE003978CD0010CB00511245",
@@ -190,21 +199,24 @@ test("pay() is not misled by an AE 11 that comes in parts", async () => {
   assert.equal((await payAt(terminal.port, { gap: 5 })).status, "approved");
 });
 
-test("pay() gives up on an answer that does not fit yet when the time is up", async () => {
+slow("pay() gives up on an answer that does not fit yet when the time is up", async () => {
   await using terminal = await answering("CZ0040300AE00210");
   const paid = payAt(terminal.port, { timeout: 0.3 });
   await assert.rejects(paid, failed("unanswered", /after a part of an answer, "CZ0040300AE00210"/));
 });
 
-test("pay() takes a whole answer though the connection breaks or the time is up after it", async () => {
-  await using breaking = await answering(APPROVAL, "reset");
-  assert.equal((await payAt(breaking.port, { gap: 10_000 })).status, "approved");
-  await using open = await terminalWith({ outcome: "refused" });
-  const { status, failure } = await payAt(open.port, { gap: 10_000, timeout: 0.3 });
-  assert.deepEqual([status, failure?.code], ["declined", "04"]);
-});
+slow(
+  "pay() takes a whole answer though the connection breaks or the time is up after it",
+  async () => {
+    await using breaking = await answering(APPROVAL, "reset");
+    assert.equal((await payAt(breaking.port, { gap: 10_000 })).status, "approved");
+    await using open = await terminalWith({ outcome: "refused" });
+    const { status, failure } = await payAt(open.port, { gap: 10_000, timeout: 0.3 });
+    assert.deepEqual([status, failure?.code], ["declined", "04"]);
+  },
+);
 
-test("pay() takes the first of two answers, and leaves no timer behind", async () => {
+slow("pay() takes the first of two answers, and leaves no timer behind", async () => {
   const told: string[] = [];
   await using terminal = await answering(`${APPROVAL}\n${DEBIT}AE00201AF00204`);
   const result = await payAt(terminal.port, {
@@ -216,28 +228,31 @@ test("pay() takes the first of two answers, and leaves no timer behind", async (
   assert.deepEqual(told, ["sent", "received"]);
 });
 
-test("pay() waits after AE 11 for the final answer, unless it asked for an answer at once", async () => {
-  await using terminal = await terminalWith({ outcome: "refused,pending,delay=0.3" });
-  const { status, milliseconds } = await payAt(terminal.port);
-  assert.equal(status, "declined");
-  assert.ok(milliseconds >= 290, `${milliseconds} ms`);
-  terminal.nextOutcome("pending,delay=0", "AE=10");
-  assert.equal((await payAt(terminal.port)).status, "approved");
-  assert.equal((await payAt(terminal.port, { immediate: true })).status, "accepted");
-  terminal.nextOutcome("pending,close,delay=0.2");
-  await assert.rejects(payAt(terminal.port), (error: ExchangeError) => {
-    assert.equal(error.answer?.["AE"], "11");
-    return failed("unanswered", /closed the connection after AE 11; .*check it on/)(error);
-  });
-});
+slow(
+  "pay() waits after AE 11 for the final answer, unless it asked for an answer at once",
+  async () => {
+    await using terminal = await terminalWith({ outcome: "refused,pending,delay=0.3" });
+    const { status, milliseconds } = await payAt(terminal.port);
+    assert.equal(status, "declined");
+    assert.ok(milliseconds >= 290, `${milliseconds} ms`);
+    terminal.nextOutcome("pending,delay=0", "AE=10");
+    assert.equal((await payAt(terminal.port)).status, "approved");
+    assert.equal((await payAt(terminal.port, { immediate: true })).status, "accepted");
+    terminal.nextOutcome("pending,close,delay=0.2");
+    await assert.rejects(payAt(terminal.port), (error: ExchangeError) => {
+      assert.equal(error.answer?.["AE"], "11");
+      return failed("unanswered", /closed the connection after AE 11; .*check it on/)(error);
+    });
+  },
+);
 
-test("pay() tells a payment in part when the POS allowed it", async () => {
+slow("pay() tells a payment in part when the POS allowed it", async () => {
   await using terminal = await terminalWith({ outcome: "success,CB=00500" });
   const result = await payAt(terminal.port, { tags: { BF: "1" } });
   assert.deepEqual([result.status, result.amount, result.asked], ["approved", "5.00", "112.45"]);
 });
 
-test("pay() says when no terminal can be reached", async () => {
+slow("pay() says when no terminal can be reached", async () => {
   const terminal = await terminalWith();
   await terminal.close();
   await assert.rejects(payAt(terminal.port), (error: ExchangeError) => {
@@ -251,7 +266,7 @@ test("pay() says when no terminal can be reached", async () => {
   await assert.rejects(nowhere, failed("unreachable", /nohost\.invalid port 8888: /));
 });
 
-test("pay() says that the payment may have gone through when no whole answer comes", async () => {
+slow("pay() says that the payment may have gone through when no whole answer comes", async () => {
   const cases: [outcome: OutcomeText, expected: RegExp][] = [
     ["silent", /^no answer from 127\.0\.0\.1 port \d+ within 0\.5 s; the payment may/],
     ["success,AE=,CC=", /within 0\.5 s after a part of an answer, "CZ0040300CJ/],
@@ -265,7 +280,7 @@ test("pay() says that the payment may have gone through when no whole answer com
   }
 });
 
-test("pay() says what is not usable about an answer", async () => {
+slow("pay() says what is not usable about an answer", async () => {
   const rejected = (port: number, expected: RegExp) =>
     assert.rejects(payAt(port, { gap: 10 }), failed("invalid", expected));
   for (
@@ -291,7 +306,7 @@ test("pay() says what is not usable about an answer", async () => {
   }
 });
 
-test("a signal gives up on a payment, and the error says whether it was sent", async () => {
+slow("a signal gives up on a payment, and the error says whether it was sent", async () => {
   await using terminal = await terminalWith({ duration: 60 });
   const sent = new AbortController();
   const options = { signal: sent.signal, onMessage: () => sent.abort("enough") };
@@ -303,7 +318,7 @@ test("a signal gives up on a payment, and the error says whether it was sent", a
   await assert.rejects(never, failed("unreachable", /port \d+: given up$/));
 });
 
-test("exchange() sends any request and gives the answer whatever it says", async () => {
+slow("exchange() sends any request and gives the answer whatever it says", async () => {
   await using terminal = await terminalWith({ outcome: "forbidden" });
   const where = { host: "127.0.0.1", port: terminal.port };
   const told: string[] = [];
@@ -344,7 +359,7 @@ test(
   },
 );
 
-test("what onMessage throws is reported, and the payment told all the same", async () => {
+slow("what onMessage throws is reported, and the payment told all the same", async () => {
   const { status, stdout } = await program(`
     const { pay } = await import("${new URL("client.ts", import.meta.url).href}");
     let reported = 0;
@@ -357,7 +372,7 @@ test("what onMessage throws is reported, and the payment told all the same", asy
   assert.deepEqual([status, stdout], [0, "approved 2\n"]);
 });
 
-test("onMessage is told of an AE 11 when it comes", async () => {
+slow("onMessage is told of an AE 11 when it comes", async () => {
   await using terminal = await listening(async (peer) => {
     await peer.until(/CB00511245/);
     peer.send(text({ ...DEBIT_MESSAGE, AE: "11" }));
@@ -375,7 +390,7 @@ test("onMessage is told of an AE 11 when it comes", async () => {
   assert.deepEqual(told, ["sent undefined", "received 11"]);
 });
 
-test("exchange() sends a raw text unchanged, and judges the answer by the request", async () => {
+slow("exchange() sends a raw text unchanged, and judges the answer by the request", async () => {
   const sent = Promise.withResolvers<string>();
   await using terminal = await listening(async (peer) => {
     sent.resolve(await peer.until(/\n/));
@@ -398,7 +413,7 @@ test("exchange() sends a raw text unchanged, and judges the answer by the reques
   }
 });
 
-test("what came before the request was sent is no answer to it, and told", async () => {
+slow("what came before the request was sent is no answer to it, and told", async () => {
   await using terminal = await listening(async (peer) => {
     peer.send(APPROVAL);
     await peer.until(/CB00511245/);
@@ -418,7 +433,7 @@ test("what came before the request was sent is no answer to it, and told", async
   assert.match(warnings?.[0]?.text ?? "", /before the request was sent .*"CZ0040300CJ/);
 });
 
-test("an error too tells what came before the request", async () => {
+slow("an error too tells what came before the request", async () => {
   await using terminal = await listening(async (peer) => {
     peer.send("\x1b[2Jhello");
     await peer.until(/CB00511245/);
@@ -430,7 +445,7 @@ test("an error too tells what came before the request", async () => {
   });
 });
 
-test("a terminal that closes every connection at once is told as such", async () => {
+slow("a terminal that closes every connection at once is told as such", async () => {
   await using terminal = await listening((peer) => peer.socket.destroy());
   await assert.rejects(payAt(terminal.port), (error: ExchangeError) => {
     assert.notEqual(error.status, "invalid");
@@ -438,7 +453,7 @@ test("a terminal that closes every connection at once is told as such", async ()
   });
 });
 
-test("pay() warns when another application paid than was asked for", async () => {
+slow("pay() warns when another application paid than was asked for", async () => {
   await using terminal = await terminalWith();
   const cases: [asked: string, outcome: OutcomeText, expected: string | undefined][] = [
     [
@@ -462,7 +477,7 @@ test("pay() warns when another application paid than was asked for", async () =>
   assert.equal("warnings" in result, false);
 });
 
-test("pay() warns of a receipt that cannot be read", async () => {
+slow("pay() warns of a receipt that cannot be read", async () => {
   await using terminal = await terminalWith({ outcome: "ZT=CK003100AK003***" });
   const { status, warnings, receipts } = await payAt(terminal.port);
   assert.deepEqual([status, receipts], ["approved", undefined]);
@@ -471,7 +486,7 @@ test("pay() warns of a receipt that cannot be read", async () => {
   ]);
 });
 
-test("an approval with a reason why not is not usable", async () => {
+slow("an approval with a reason why not is not usable", async () => {
   await using terminal = await terminalWith({ outcome: "success,AF=04" });
   const expected = /^the answer is not usable: expected no AF beside AE 10 but 01, got "04"; /;
   await assert.rejects(payAt(terminal.port), failed("invalid", expected));
@@ -479,7 +494,7 @@ test("an approval with a reason why not is not usable", async () => {
   assert.equal((await payAt(terminal.port)).status, "approved");
 });
 
-test("pay() refuses a host that is none, and says when there is none of that name", async () => {
+slow("pay() refuses a host that is none, and says when there is none of that name", async () => {
   const expected = "expected an address or a DNS name";
   const cases: [host: unknown, message: string][] = [
     ["\0", `host: ${expected}, got "\\x00"`],
@@ -594,7 +609,9 @@ test("--help has every option, with its default, in 80 columns", () => {
 
 // ---------------------------------------------------------------- the command
 
-test("client.ts prints warnings on stderr, not with --log-level error", patience, async () => {
+sideBySide();
+
+slow("client.ts prints warnings on stderr, not with --log-level error", async () => {
   await using terminal = await terminalWith({ outcome: "CC=001,ZT=x" });
   const args = ["-p", `${terminal.port}`, "--tag", "CC=002"];
   const warned = await run("client.ts", ...args, "-l", "warn");
@@ -616,7 +633,7 @@ test("client.ts prints warnings on stderr, not with --log-level error", patience
   );
 });
 
-test("client.ts ends with 5 after an approval that contradicts itself", async () => {
+slow("client.ts ends with 5 after an approval that contradicts itself", async () => {
   await using terminal = await terminalWith({ outcome: "success,AF=04" });
   const { status, stdout, stderr } = await run("client.ts", "-p", `${terminal.port}`, "-l", "warn");
   assert.deepEqual([status, stdout], [5, ""]);
@@ -703,7 +720,7 @@ const LONG = APPROVAL + text(Object.fromEntries(
   ),
 ));
 
-test("client.ts ends in time though nobody reads what it prints", patience, async () => {
+slow("client.ts ends in time though nobody reads what it prints", async () => {
   const cases: [script: string, args: string[], expected: RegExp][] = [
     ['{ "$@" 2>&1; echo "status $?" >&3; }', [], /^status 0\n$/],
     ['{ "$@" 2>&1; echo "status $?" >&3; }', ["--json"], /^status 0\n$/],
@@ -723,7 +740,7 @@ test("client.ts ends in time though nobody reads what it prints", patience, asyn
   }
 });
 
-test("client.ts ends with 4 in time though nobody reads what it prints", patience, async () => {
+slow("client.ts ends with 4 in time though nobody reads what it prints", async () => {
   // The request alone fills the pipe, and no answer comes.
   const tags = [...LONG.matchAll(/([QX][A-Z])999(.)/g)].map(([, tag, letter]) =>
     `--tag=${tag}=${letter!.repeat(999)}`
@@ -734,7 +751,7 @@ test("client.ts ends with 4 in time though nobody reads what it prints", patienc
   assert.equal(await pipeline(script, ...args), "status 4\n");
 });
 
-test("client.ts prints everything to a reader who reads late", patience, async () => {
+slow("client.ts prints everything to a reader who reads late", async () => {
   await using terminal = await answering(LONG);
   const script = '{ "$@" 2>&1; echo "status $?"; } | { sleep 0.5; cat; }';
   const told = await pipeline(script, "-p", `${terminal.port}`, "--json");

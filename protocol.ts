@@ -39,7 +39,7 @@
 
 // ---------------------------------------------------------------- tables
 
-/** What a code means. */
+/** A code in words. */
 export interface Term {
   /** In English. */
   label: string;
@@ -152,7 +152,7 @@ const NO_OR_YES: ReadonlyMap<string, Term> = new Map([
   ["1", { label: "yes", french: "oui" }],
 ]);
 
-/** What a tag is. */
+/** A tag of the protocol. */
 export interface Tag {
   /** What its value means. */
   label: string;
@@ -378,7 +378,7 @@ function latin1(bytes: Uint8Array): string {
   return text;
 }
 
-/** What else begins so: it came from a wrong port, or to this one. */
+/** How other protocols begin, which a wrong port brings here, and their names. */
 const FOREIGN: readonly [RegExp, string][] = [
   // 33 or 34 characters of fixed width: cash register, amount, modes, currency, private data (4)
   [/^\x02?\d{15,16}[ -~]{17,19}/, "Concert V2, the older protocol with fields of fixed width"],
@@ -411,8 +411,8 @@ function countsCharacters({ tag, value }: Field, rest: string): string | undefin
   return `; this looks like a ${tag} in UTF-8 whose length counts characters: it counts bytes`;
 }
 
-/** Why bytes are perhaps no message, as far as one can guess. */
-function suspicion(raw: string, rest: string, before: Field | undefined): string {
+/** What the bytes are more likely to be than a message, for an error. */
+function guess(raw: string, rest: string, before: Field | undefined): string {
   const [, foreign] = FOREIGN.find(([pattern]) => pattern.test(raw)) ?? [];
   if (foreign) return `; this looks like ${foreign}`;
   if (/^[A-Za-z]{2}\d{3}/.test(rest) && !/^[A-Z]{2}/.test(rest)) {
@@ -469,7 +469,7 @@ export class MessageReader {
   #message: Message = {};
   #raw = ""; // of #fields
   #rest = ""; // of the stream: a part of the next field
-  #needed = 0; // characters of #rest until there is something to read
+  #needed = 0; // characters of #rest before there is something to read
   #malformed = false;
   readonly #most: number;
   readonly #onControl: OnControl | undefined;
@@ -501,8 +501,7 @@ export class MessageReader {
   feed(chunk: Uint8Array | string): Received[] {
     const ended: Received[] = [];
     if (this.#malformed) return ended;
-    // Appended to the field, and read from there: V8 copies a concatenation that is held in a
-    // variable for each part that is cut from it.
+    // Appended to the field, not to a variable: V8 would flatten the text again for each slice.
     this.#rest += typeof chunk === "string" ? chunk : latin1(chunk);
     if (this.#rest.length < this.#needed) return ended;
     const text = this.#rest;
@@ -523,7 +522,7 @@ export class MessageReader {
       const end = start + lengthAt(text, at);
       if (!(end <= text.length) || this.#raw.length + end - at > this.#most) {
         this.#rest = text.slice(at);
-        const error = this.#wrongHead(this.#rest.slice(0, HEAD));
+        const error = this.#headError(this.#rest.slice(0, HEAD));
         if (error) ended.push(this.#fail(error));
         else if (end) this.#needed = end - at;
         return ended;
@@ -562,8 +561,8 @@ export class MessageReader {
     return received;
   }
 
-  /** What is wrong with a tag and length, as far as they came. */
-  #wrongHead(head: string): ProtocolError | undefined {
+  /** The error in a tag and a length. Undefined while they may still be right. */
+  #headError(head: string): ProtocolError | undefined {
     const most = this.#most;
     if (/^(?:[A-Z]{2}\d{0,3}|[A-Z])$/.test(head)) {
       const end = this.#raw.length + HEAD + Number(head.slice(2));
@@ -583,7 +582,7 @@ export class MessageReader {
     const rest = this.#rest;
     const received = this.#take();
     this.#malformed = true;
-    error.message += suspicion(received.raw, rest, received.fields.at(-1));
+    error.message += guess(received.raw, rest, received.fields.at(-1));
     return { ...received, error };
   }
 }
@@ -619,8 +618,8 @@ function cutField(field: string): string {
 /** Who feeds a {@linkcode MessageFramer}: knows how long to wait, and receives what came. */
 export interface FramerOwner {
   /**
-   * Milliseconds without a byte after which whole fields are a message; Infinity: never. Asked when
-   * the fields so far are whole.
+   * Called after each chunk that ends in whole fields. Gives the milliseconds to wait for more;
+   * Infinity waits for ever.
    */
   pause(fields: Readonly<Message>): number;
   /** Receives each message, whole or malformed. */
@@ -683,7 +682,7 @@ export class MessageFramer {
 
 // ---------------------------------------------------------------- conformance
 
-/** Something that a person should know of a message, or of what was done with it. */
+/** A remark on a message, or on what was done with it. */
 export interface Warning {
   /** Which one it is, for programs: the words may change, the code stays. */
   code: string;
@@ -972,9 +971,9 @@ export type Verdict =
 /**
  * Tells what an answer means.
  *
- * After BA 1 both AE 11 (1) and AE 10 (3) only say that the terminal has accepted the request. Beside
- * AE 10 only AF 01 has a source: any other reason contradicts it. An approval must fit the request; a decline need not: a payment that a person cancelled comes back
- * without its amount. (5)
+ * After BA 1 both AE 11 (1) and AE 10 (3) only say that the terminal has accepted the request.
+ * Beside AE 10 only AF 01 has a source; any other reason contradicts it. An approval must fit the
+ * request. A decline need not: a payment that a person cancelled comes back without its amount. (5)
  *
  * @example
  * ```ts

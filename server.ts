@@ -76,7 +76,7 @@ export const ENDINGS = {
   forbidden: "05",
 } as const;
 
-/** The brands of cards, and what a receipt says of them. No source has an AID for vouchers. */
+/** The brands of cards, and what a receipt says of them. AI is "" where no source has one. */
 const BRANDS = {
   cb: { AI: "A0000000421010", scheme: "CARTE BANCAIRE", label: "CB" }, // (2)(6)
   amex: { AI: "A00000002501", scheme: "AMERICAN EXPRESS", label: "AMEX" }, // (7)
@@ -392,7 +392,7 @@ export interface TerminalOptions {
    */
   idleTimeout?: number;
   /**
-   * Milliseconds without a byte, after an answer, until a connection is closed. Default: 86,400,000
+   * Milliseconds without a request, after an answer, until a connection is closed. Default: 86,400,000
    * (our choice: a POS that keeps its connection may sleep overnight).
    */
   keepTimeout?: number;
@@ -420,7 +420,7 @@ export interface TerminalOptions {
   maxUnread?: number;
   /**
    * Connections at once; further ones are closed. Default: 10,000 (our choice: more than any chain
-   * of shops has tills on one terminal, few enough for the memory of a small machine).
+   * of shops has tills on one terminal, few enough for the context of a small machine).
    */
   maxConnections?: number;
   /** Receives the log. What it throws goes to the runtime as uncaught. Default: nobody. */
@@ -515,7 +515,7 @@ type NumberOption = {
   [Name in keyof typeof OPTIONS]: typeof OPTIONS[Name] extends { min: number } ? Name : never;
 }[keyof typeof OPTIONS];
 
-function flag(name: "exclusive" | "strict" | "interactive", got: unknown = false): boolean {
+function checkBoolean(name: "exclusive" | "strict" | "interactive", got: unknown = false): boolean {
   if (typeof got === "boolean") return got;
   throw new OptionError(name, "true or false", got);
 }
@@ -533,9 +533,9 @@ function settings(options: TerminalOptions) {
     outcome: toSource(options.outcome === undefined ? "success" : options.outcome),
     next: (options.next ?? []).map((outcome): Queued => ({ outcome: toOutcome(outcome, "next") })),
     when: byAmount(options.when ?? {}),
-    exclusive: flag("exclusive", options.exclusive),
-    strict: flag("strict", options.strict),
-    interactive: flag("interactive", options.interactive),
+    exclusive: checkBoolean("exclusive", options.exclusive),
+    strict: checkBoolean("strict", options.strict),
+    interactive: checkBoolean("interactive", options.interactive),
     sellerContract,
     log: options.log,
     logLevel: oneOf("logLevel", LOG_LEVELS, options.logLevel ?? OPTIONS.logLevel.default),
@@ -582,7 +582,7 @@ function withoutZeros(amount: string): string {
 // ---------------------------------------------------------------- what a terminal answers
 
 /** What an answer depends on besides the request and the outcome. */
-export interface Memory {
+export interface AnswerContext {
   /** CG. */
   sellerContract: string;
   /** The moment that a receipt tells. */
@@ -600,7 +600,11 @@ export interface Attempt {
 }
 
 /** What a terminal answers to a request that it serves. */
-export function answerTo(request: Readonly<Message>, outcome: Outcome, memory: Memory): Message {
+export function answerTo(
+  request: Readonly<Message>,
+  outcome: Outcome,
+  context: AnswerContext,
+): Message {
   const answer = echo(request);
   const { CD: action = "", CK: ck = "" } = request;
   if (answersAtOnce(request)) {
@@ -608,11 +612,11 @@ export function answerTo(request: Readonly<Message>, outcome: Outcome, memory: M
     return setTags(answer, { AE: action === "I" ? "10" : "11", ...outcome.tags });
   }
   if (movesMoney(action)) {
-    Object.assign(answer, moneyResult(request, outcome, memory.sellerContract));
+    Object.assign(answer, moneyResult(request, outcome, context.sellerContract));
     setTags(answer, outcome.tags); // which the receipt has too
-    addReceipt(answer, ck, answer, memory.time);
+    addReceipt(answer, ck, answer, context.time);
   } else if (outcome.failure) setTags(answer, { AE: "01", AF: outcome.failure });
-  else if (action === "3") repeat(answer, ck, memory.last);
+  else if (action === "3") addDuplicate(answer, ck, context.last);
   else answer["AE"] = "10";
   return setTags(answer, outcome.tags);
 }
@@ -635,12 +639,12 @@ function echo(request: Readonly<Message>): Message {
   return fields;
 }
 
-/** Whether a request is answered without asking anybody: an identification, or after BA 1. */
+/** Whether the duration does not apply: to an identification, and after BA 1. */
 function answersAtOnce(request: Readonly<Message>): boolean {
   return request["CD"] === "I" || request["BA"] === "1";
 }
 
-/** The application that a request asks for, if it asks for one. A cheque is not a card's. */
+/** The application that a request asks for. CC 000 (any) and 00C (cheque) ask for none. */
 function askedFor({ CC = "000" }: Readonly<Message>): string | undefined {
   return CC === "000" || CC === "00C" ? undefined : CC;
 }
@@ -677,11 +681,11 @@ function moneyResult(
 }
 
 /**
- * Puts the last attempt of a cash register into an answer, with a receipt also where CK asks for
- * none (our choice). One that failed, or none since the collection, has no duplicate (9); which AF
- * is our choice.
+ * Adds the last attempt of a cash register to an answer, if it succeeded. (9) A receipt is added
+ * also where CK asks for none. Without one to repeat the answer is AE 01; AF and receipt are our
+ * choice.
  */
-function repeat(answer: Message, ck: string, last: Attempt | undefined): void {
+function addDuplicate(answer: Message, ck: string, last: Attempt | undefined): void {
   if (last?.answer["AE"] !== "10") setTags(answer, { AE: "01", AF: last ? "07" : "10" });
   else {
     const { CZ: _CZ, CJ: _CJ, CD: _CD, CK: _CK, ZT: _ZT, ...result } = last.answer;
@@ -814,22 +818,22 @@ export interface Reply {
 /** Gives the reply to a request. */
 export type Handler = (received: Received, session: Session) => Reply | Promise<Reply>;
 
-/** What is noticed besides deviations: codes and words. A tag before a colon is what it is about. */
+/** What is noticed besides deviations: codes and words. A warning about a tag begins with it. */
 const WARNINGS = {
   "paid-twice": (money: string): string =>
-    `${money} again, though the last attempt was approved and its answer got lost or was not read: on a real terminal the customer has now paid twice (ask for the duplicate, CD 3, first)`,
+    `${money} again, although the last attempt was approved and its answer got lost: on a real terminal the customer has now paid twice. Ask for the duplicate (CD 3) first`,
   "overlap": (): string => "a second payment of this cash register while its first is under way",
   "impatient": (seconds: string): string =>
     `the POS gave up after ${seconds} s: a person needs 10 to 60 s to pay`,
   "read-once": (bytes: number): string =>
-    `the POS closed after ${bytes} bytes of an answer that comes in segments: it must read until the answer is whole`,
+    `the POS left after ${bytes} bytes of the answer: it must read on until the answer is whole`,
   "not-read": (): string => "the POS reset the connection: it has perhaps not read the answer",
-  "busy": (): string => "busy with another transaction",
+  "busy": (): string => "the terminal is busy with another transaction, answered AF 07",
   "application": (asked: string, paid: string): string =>
     `CC: ${asked} was asked for, ${paid} paid, as the outcome says`,
   "one-receipt": (): string => "CK: both receipts are asked for, only the customer's is sent",
-  "undecided": (seconds: number): string => `nothing was decided within ${seconds} s`,
-  "no-outcome": (why: string): string => `no outcome could be decided on: ${why}`,
+  "undecided": (seconds: number): string => `nobody decided within ${seconds} s, answered AF 08`,
+  "no-outcome": (why: string): string => `the function that decides failed, answered AF 07: ${why}`,
 } as const;
 
 function warning<Code extends keyof typeof WARNINGS>(
@@ -976,8 +980,8 @@ class Simulation {
     const { delay = duration, fault, hangup = false, pending } = outcome;
     const [min, max] = typeof delay === "number" ? [delay, delay] : delay;
     const atOnce = answersAtOnce(request);
-    const memory = { sellerContract, time: session.received, last: this.#attempts.get(CA) };
-    const message = answerTo(request, outcome, memory);
+    const context = { sellerContract, time: session.received, last: this.#attempts.get(CA) };
+    const message = answerTo(request, outcome, context);
     this.#warn(request, message, session);
     const answer = wireMessage(message);
     const reply: Reply = { answer, close: hangup };
@@ -985,10 +989,10 @@ class Simulation {
     if (pending && !atOnce) reply.interim = wireMessage({ ...echo(request), AE: "11" });
     if (fault) reply.transmission = FAULTS[fault].send(answer.raw);
     if (action === "P" && message["AE"] === "10") this.#print(request["ZT"] ?? "", session);
-    if (action === "B") reply.onDue = () => this.forget(CA); // of that register only, so that tests run side by side (our choice)
+    if (action === "B" && message["AE"] !== "01") reply.onDue = () => this.forget(CA); // of that register only, so that tests run side by side (our choice)
     if (movesMoney(action)) {
       // After BA 1 the payment is made all the same, though its answer does not tell how it ended.
-      const result = atOnce ? answerTo({ ...request, BA: "0" }, outcome, memory) : message;
+      const result = atOnce ? answerTo({ ...request, BA: "0" }, outcome, context) : message;
       reply.onDue = () => {
         keep(this.#attempts, CA, { answer: result, time: session.received });
       };
@@ -1014,9 +1018,9 @@ class Simulation {
   }
 }
 
-/** Sets what is kept of a cash register, and forgets the one that was set longest ago. */
+/** Sets what is kept of a cash register, and forgets the register that was set longest ago. */
 function keep<Value>(kept: Map<string, Value>, register: string, value: Value): void {
-  if (kept.size >= MAX_KEPT) kept.delete(register); // so that it becomes the newest
+  kept.delete(register); // so that it becomes the newest
   kept.set(register, value);
   if (kept.size <= MAX_KEPT) return;
   const [oldest = ""] = kept.keys();
@@ -1041,8 +1045,8 @@ function messageOf(error: unknown): string {
 /** What reached the POS of an answer. */
 export interface Sent extends WireMessage {
   /**
-   * What of the answer did not go out because the POS had gone: the rest, then `raw` is what was
-   * sent until then; or all of it, then `raw` is the answer that reached nobody.
+   * What was lost because the POS had gone. The rest: `raw` is what was sent until then. All: `raw`
+   * is the answer, which reached nobody. Default: nothing.
    */
   readonly lost?: "rest" | "all";
   /** Its segments, if there were several. */
@@ -1085,12 +1089,12 @@ export type Side = "pos" | "terminal";
  * Milliseconds that whole fields without all mandatory tags wait for the rest (our choice: a POS
  * that sends field by field).
  */
-const PATIENCE = 300;
+const MISSING_TAGS_GAP = 300;
 /**
  * Milliseconds after its request within which a POS may close its side and still wait for the
  * answer, as nc does. One that closes it later has given up (our choice).
  */
-const HALF_CLOSE = 100;
+const HALF_CLOSE_WINDOW = 100;
 /**
  * Milliseconds that a peer has to read its answers and close its side after this one did (our
  * choice).
@@ -1105,8 +1109,8 @@ const MAX_WAITING = 1_000;
 const BACKLOG = 4_096;
 /** Most milliseconds between two looks for idle connections (our choice). */
 const IDLE_CHECK = 10_000;
-/** Why a signal is aborted. A text, because the error that stands for none is slow to make. */
-const GONE = "the POS has closed its side";
+/** The reason of the signal. A text: to make the error that stands for none is slow. */
+const LEFT = "the POS has closed its side";
 
 /** Something that listens. */
 interface Listening {
@@ -1118,27 +1122,27 @@ interface Listening {
 }
 
 /** Serves requests on TCP: sockets, their order, their bounds and what goes wrong on the wire. */
-async function serve(bounds: Settings, handler: Handler, observer: Observer): Promise<Listening> {
+async function serve(settings: Settings, handler: Handler, observer: Observer): Promise<Listening> {
   const sockets = new Set<net.Socket>();
   const connections = new Set<Connection>(); // of the sockets, and of payments whose POS has gone
   let accepted = 0;
   const server = net.createServer({ allowHalfOpen: true }, (socket) => {
     const number = ++accepted;
-    if (sockets.size >= bounds.maxConnections) {
+    if (sockets.size >= settings.maxConnections) {
       observer.log("warn", () => `#${number} closed: ${sockets.size} connections are open already`);
       socket.on("error", () => {}).destroy();
       return;
     }
     sockets.add(socket);
     socket.on("close", () => sockets.delete(socket));
-    const connection = new Connection(socket, number, bounds, handler, observer, () => {
+    const connection = new Connection(socket, number, settings, handler, observer, () => {
       connections.delete(connection);
     });
     connections.add(connection);
   });
-  const { address: host, port } = await listen(server, bounds.port, bounds.host);
+  const { address: host, port } = await listen(server, settings.port, settings.host);
   // One look at all of them is cheaper than a timer for each.
-  const { idleTimeout, keepTimeout, keepAlive } = bounds;
+  const { idleTimeout, keepTimeout, keepAlive } = settings;
   const often = Math.min(IDLE_CHECK, idleTimeout, keepTimeout, keepAlive || Infinity);
   const idleCheck = setInterval(() => {
     for (const connection of connections) connection.checkIdle(performance.now());
@@ -1239,7 +1243,7 @@ class Turn implements Session {
 
   get signal(): AbortSignal {
     this.#left ??= new AbortController();
-    if (this.#hasLeft) this.#left.abort(GONE);
+    if (this.#hasLeft) this.#left.abort(LEFT);
     return this.#left.signal;
   }
 
@@ -1250,7 +1254,7 @@ class Turn implements Session {
 
   leave(): void {
     this.#hasLeft = true;
-    this.#left?.abort(GONE);
+    this.#left?.abort(LEFT);
   }
 }
 
@@ -1262,7 +1266,7 @@ class Turn implements Session {
 class Connection implements FramerOwner {
   readonly #socket: net.Socket;
   readonly #number: number;
-  readonly #bounds: Settings;
+  readonly #settings: Settings;
   readonly #handler: Handler;
   readonly #observer: Observer;
   readonly #onDone: () => void;
@@ -1285,19 +1289,19 @@ class Connection implements FramerOwner {
   constructor(
     socket: net.Socket,
     number: number,
-    bounds: Settings,
+    settings: Settings,
     handler: Handler,
     observer: Observer,
     onDone: () => void,
   ) {
     this.#socket = socket;
     this.#number = number;
-    this.#bounds = bounds;
+    this.#settings = settings;
     this.#handler = handler;
     this.#observer = observer;
     this.#onDone = onDone;
     this.#address = socket.remoteAddress ?? "";
-    this.#framer = new MessageFramer(this, bounds.maxRequest);
+    this.#framer = new MessageFramer(this, settings.maxRequest);
     this.#log("debug", () => `connected from ${this.#address} port ${socket.remotePort}`);
     socket.setEncoding("latin1").on("data", (chunk: string) => this.#read(chunk));
     socket.on("end", () => this.#end());
@@ -1306,14 +1310,15 @@ class Connection implements FramerOwner {
   }
 
   pause(fields: Readonly<Message>): number {
-    return missingTags(fields).length === 0 ? this.#bounds.gap : PATIENCE;
+    const { gap } = this.#settings;
+    return missingTags(fields).length === 0 ? gap : Math.max(gap, MISSING_TAGS_GAP);
   }
 
   onControl(characters: string): void {
     this.#log("debug", () => `skipped between messages: ${printable(characters)}`);
   }
 
-  /** Ends it if a transaction under way is wanted, as if the POS had gone. */
+  /** Closes the connection if one of its transactions matches. The POS counts as gone. */
   drop(wanted: (session: Session) => boolean): void {
     if (![...this.#open].some(wanted)) return;
     this.#leave(0);
@@ -1329,12 +1334,16 @@ class Connection implements FramerOwner {
     this.#socket.destroy();
   }
 
-  /** Looks whether nothing has come for too long. */
+  /** Closes the connection if it has been idle for too long, and probes whether the POS is there. */
   checkIdle(now: number): void {
-    const { idleTimeout, keepTimeout, keepAlive } = this.#bounds;
+    const { idleTimeout, keepTimeout, keepAlive } = this.#settings;
     const idle = now - this.#active;
     if (this.#open.size === 0 && idle >= (this.#last ? keepTimeout : idleTimeout)) {
-      this.#drop(this.#last ? `nothing has come for ${keepTimeout} ms` : "no request has come");
+      this.#drop(
+        this.#last
+          ? `nothing has come for ${keepTimeout} ms`
+          : `no request has come for ${idleTimeout} ms`,
+      );
     } else if (keepAlive > 0 && idle >= keepAlive) this.#socket.setKeepAlive(true, keepAlive);
   }
 
@@ -1350,7 +1359,7 @@ class Connection implements FramerOwner {
     const { state } = this.#framer;
     if (state !== "empty" && this.#pieces.length === 0) this.#pieces.push(piece);
     if (state === "whole" || state === "incomplete") {
-      this.#overdue ??= setTimeout(() => this.#finish(), this.#bounds.requestTimeout);
+      this.#overdue ??= setTimeout(() => this.#finish(), this.#settings.requestTimeout);
     }
     if (this.#turns.length < MAX_WAITING) return;
     this.#socket.pause(); // and nothing is cut where reading stopped
@@ -1454,7 +1463,7 @@ class Connection implements FramerOwner {
   #write(segment: string): number {
     this.#socket.write(segment, "latin1");
     const unread = this.#socket.writableLength;
-    if (unread > this.#bounds.maxUnread) this.#drop(`${unread} bytes of answers are not read`);
+    if (unread > this.#settings.maxUnread) this.#drop(`${unread} bytes of answers are not read`);
     return unread;
   }
 
@@ -1469,11 +1478,11 @@ class Connection implements FramerOwner {
   #end(): void {
     this.#by ??= "pos";
     this.#ended = true;
-    this.#leave(HALF_CLOSE);
+    this.#leave(HALF_CLOSE_WINDOW);
     this.#finish();
   }
 
-  /** The POS has closed its side, perhaps too soon after its request to have given up. */
+  /** The POS has closed its side. It counts as gone if its request is at least so old. */
   #leave(notBefore: number): void {
     for (const turn of this.#open) {
       turn.leave();
@@ -1762,8 +1771,9 @@ class Journal implements Observer, Notes {
   answer(session: Session, sent: Sent, milliseconds: number): void {
     const transaction = this.#find(session);
     if (!transaction) return;
+    const now = new Date();
     transaction.answer = sent;
-    transaction.answered = new Date();
+    if (this.#underWay.get(session)?.due) transaction.answered = now; // else it is an AE 11
     const { connection, number, outcome } = transaction;
     this.#emit(() => ({
       event: "answer",
@@ -1772,7 +1782,7 @@ class Journal implements Observer, Notes {
       ...(outcome && { outcome: formatOutcome(outcome) }),
       milliseconds,
       ...sent,
-    }), transaction.answered);
+    }), now);
     const fault = outcome?.fault ? ` (${outcome.fault})` : "";
     const how = sent.lost === "all"
       ? "not sent, the POS has gone"
@@ -1797,7 +1807,7 @@ class Journal implements Observer, Notes {
     const seconds = (milliseconds / 1000).toFixed(1);
     if (!this.#underWay.has(session)) return this.warn(session, warning("not-read"));
     if (sent !== "") return this.warn(session, warning("read-once", sent.length));
-    if (movesMoney(message["CD"]) && milliseconds < PERSON_TIME) {
+    if (movesMoney(message["CD"]) && milliseconds < LEAST_WAIT) {
       this.warn(session, warning("impatient", seconds));
     } else this.log("warn", () => `#${connection} the POS gave up after ${seconds} s`);
   }
@@ -1887,7 +1897,7 @@ class Journal implements Observer, Notes {
     return entry !== undefined && isOf(register, entry.transaction);
   }
 
-  /** Ends the waits for which that is wanted. */
+  /** Settles the waits that match. */
   #settle(wanted: (waiter: Waiter) => boolean, how: (waiter: Waiter) => void): void {
     const settled = this.#waiters.filter(wanted);
     if (settled.length === 0) return;
@@ -1943,8 +1953,8 @@ function isOf(register: string | undefined, { request }: Transaction): boolean {
   return register === undefined || request.message["CA"] === register;
 }
 
-/** Milliseconds that a POS must wait at least: a person needs 10 to 60 s. (1) */
-const PERSON_TIME = 60_000;
+/** Least milliseconds that a POS must wait: a person needs 10 to 60 s. (1) */
+const LEAST_WAIT = 60_000;
 
 /** An event before it has its time. */
 type Distributed = TerminalEvent extends infer Event
@@ -2031,9 +2041,9 @@ export interface Terminal extends AsyncDisposable {
   readonly settings: TerminalSettings;
   /** Changes what it does, from the next request on. Nothing changes if one of it is wrong. */
   change(changes: TerminalChanges): void;
-  /** The same for how transactions end. */
+  /** Sets how transactions end: short for `change({ outcome })`. */
   setOutcome(outcome: OutcomeOrText | Decide): void;
-  /** The same for outcomes by amount, instead of those before. */
+  /** Sets the outcomes by amount: short for `change({ when })`. */
   setWhen(when: Readonly<Record<string, OutcomeOrText>>): void;
   /** Queues outcomes for one transaction each, after those that are queued already. */
   nextOutcome(...outcomes: OutcomeOrText[]): void;
@@ -2059,7 +2069,7 @@ export interface Terminal extends AsyncDisposable {
    * rejects when the time is up, saying what is under way, and when the terminal is closed.
    */
   waitForTransaction(options?: WaitOptions): Promise<Transaction>;
-  /** Gives what happens to a function, until the function that it returns is called. */
+  /** Calls a function with each event. Returns a function that stops this. */
   subscribe(listener: Listener): () => void;
   /** Stops it: no more connections, those that are there are closed without waiting for answers. */
   close(): Promise<void>;
@@ -2364,7 +2374,7 @@ interface Question {
   gone: boolean;
 }
 
-/** Has a person at this screen decide on each transaction, one after the other. */
+/** Starts a terminal whose outcomes a person at this screen decides. */
 async function startOnScreen(options: TerminalOptions): Promise<Terminal> {
   const { stdin } = process;
   const questions: Question[] = [];
@@ -2384,12 +2394,17 @@ async function startOnScreen(options: TerminalOptions): Promise<Terminal> {
     } else return;
     show();
   };
+  const requests = new Map<number, WireMessage>(); // that may have to wait
   terminal.subscribe((event) => {
+    if (event.event === "request") {
+      requests.clear(); // the one before did not wait
+      requests.set(event.transaction, event);
+    }
     if (event.event === "waiting") {
-      const { number, request } = terminal.transactions.find(({ number }) =>
-        number === event.transaction
-      )!;
-      questions.push({ number, request: request.message, gone: false });
+      const number = event.transaction;
+      const { message = {} } = requests.get(number) ?? {};
+      requests.delete(number);
+      questions.push({ number, request: message, gone: false });
     } else if (event.event === "gone" || event.event === "answer") {
       const at = questions.findIndex(({ number }) => number === event.transaction);
       if (at < 0) return;

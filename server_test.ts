@@ -37,10 +37,12 @@ import {
   DEBIT_MESSAGE,
   eventually,
   failed,
-  patience,
   payAt,
   Peer,
   program,
+  sideBySide,
+  slow,
+  slowTable,
   table,
   terminalWith,
 } from "./test_helpers.ts";
@@ -109,37 +111,6 @@ async function giveUp(terminal: Terminal, request = `${DEBIT}\n`): Promise<void>
 /** Resolves when a number of requests has come. */
 function came(terminal: Terminal, count: number): Promise<void> {
   return eventually(() => terminal.transactions.length >= count, `${count} requests`);
-}
-
-/** Tests that mostly wait: when the first of a group runs, all of them start. */
-let group: { checks: (() => Promise<void>)[]; started?: Promise<void>[] };
-
-/** Starts a group. */
-function sideBySide(): void {
-  group = { checks: [] };
-}
-
-/** Like test(), side by side with the others of its group. */
-function slow(name: string, check: () => Promise<void>): void {
-  const mine = group;
-  const at = mine.checks.push(check) - 1;
-  test(name, patience, () => {
-    mine.started ??= mine.checks.map((check) => {
-      const result = check();
-      result.catch(() => {}); // which its own test tells
-      return result;
-    });
-    return mine.started[at];
-  });
-}
-
-/** Like table(), side by side with the others of its group. */
-function slowTable<Row>(
-  title: string,
-  rows: Readonly<Record<string, Row>>,
-  check: (row: Row) => Promise<void>,
-): void {
-  for (const [name, row] of Object.entries(rows)) slow(`${title}: ${name}`, () => check(row));
 }
 
 // ---------------------------------------------------------------- what is answered
@@ -472,6 +443,32 @@ test("the last attempts of 1,000 cash registers are kept, the latest ones", asyn
     ),
   );
   assert.deepEqual(found, ["10", "01", "10", "10"]);
+});
+
+slow("a collection that fails empties nothing", async () => {
+  await using terminal = await terminalWith();
+  await ask(terminal.port, DEBIT);
+  terminal.nextOutcome("refused");
+  assert.equal((await ask(terminal.port, { ...BASE, CD: "B" }))["AE"], "01");
+  assert.equal((await ask(terminal.port, { ...BASE, CD: "3" }))["AE"], "10");
+});
+
+slow("an AE 11 without a final answer is what was sent, and no answer that was due", async () => {
+  await using terminal = await terminalWith({ outcome: "pending,close,delay=0.05" });
+  await using peer = await Peer.connect(terminal.port);
+  peer.send(`${DEBIT}\n`);
+  await peer.closed;
+  const { answer, answered } = await terminal.waitForTransaction({ timeout: 5000 });
+  assert.deepEqual([answer?.message["AE"], answered], ["11", undefined]);
+});
+
+slow("a gap above 300 ms is waited for, too, while mandatory tags are missing", async () => {
+  await using terminal = await terminalWith({ gap: 800, outcome: "refused" });
+  await using peer = await Peer.connect(terminal.port);
+  peer.send("CZ0040300CJ012012345678901CA00201CD0010CE003978");
+  await sleep(450);
+  peer.send("CB00511245");
+  assert.match(await peer.until(/AF002\d\d$/), /^CZ.*CB00511245AE00201AF00204$/);
 });
 
 slow("print: the text in ZT goes to the log", async () => {
@@ -1041,14 +1038,14 @@ slow(
     assert.deepEqual([status, stdout.split("\n")], [0, [
       ...Array(8).fill("true"),
       "true 7",
-      "#1 no outcome could be decided on: my\\x1bmistake",
-      "#2 no outcome could be decided on: what was thrown is no Error",
-      "#3 no outcome could be decided on: what was thrown is no Error",
-      "#4 no outcome could be decided on: what was thrown is no Error",
-      "#5 no outcome could be decided on: what was thrown is no Error",
-      "#6 no outcome could be decided on: 5",
-      "#7 no outcome could be decided on: what was thrown cannot be told",
-      '[{"code":"no-outcome","text":"no outcome could be decided on: my\\\\x1bmistake"}]',
+      "#1 the function that decides failed, answered AF 07: my\\x1bmistake",
+      "#2 the function that decides failed, answered AF 07: what was thrown is no Error",
+      "#3 the function that decides failed, answered AF 07: what was thrown is no Error",
+      "#4 the function that decides failed, answered AF 07: what was thrown is no Error",
+      "#5 the function that decides failed, answered AF 07: what was thrown is no Error",
+      "#6 the function that decides failed, answered AF 07: 5",
+      "#7 the function that decides failed, answered AF 07: what was thrown cannot be told",
+      '[{"code":"no-outcome","text":"the function that decides failed, answered AF 07: my\\\\x1bmistake"}]',
       "",
     ]], stderr);
   },
@@ -1231,7 +1228,7 @@ slow("a function that does not settle is not waited for longer than decideTimeou
   for (const number of [1, 2]) { // the terminal is not busy for ever
     assert.equal((await ask(terminal.port, DEBIT))["AF"], "08", `${number}`);
     assert.deepEqual(terminal.transactions.at(-1)?.warnings, [
-      { code: "undecided", text: "nothing was decided within 0.05 s" },
+      { code: "undecided", text: "nobody decided within 0.05 s, answered AF 08" },
     ]);
   }
 });
@@ -1401,13 +1398,13 @@ slowTable<[outcome: OutcomeText, leave: (peer: Peer) => unknown]>(
     assert.deepEqual(warnings, [{
       code: "read-once",
       text:
-        `the POS closed after ${answer.raw.length} bytes of an answer that comes in segments: it must read until the answer is whole`,
+        `the POS left after ${answer.raw.length} bytes of the answer: it must read on until the answer is whole`,
     }]);
     assert.deepEqual(named(events, "gone").map(({ sent }) => sent), [answer.raw]);
     assert.deepEqual(named(events, "answer").map(({ lost, raw }) => [lost, raw]), [
       ["rest", answer.raw],
     ]);
-    logged(log, "warn", /^#1 the POS closed after \d+ bytes of an answer/);
+    logged(log, "warn", /^#1 the POS left after \d+ bytes of the answer/);
     logged(log, "info", /^#1 sent in part \((split|dribble)\): CZ00/);
     await eventually(() => named(events, "closed").length === 1, "closed");
     assert.equal((await ask(port, { ...BASE, CD: "3" }))["AE"], "10"); // it was paid all the same
@@ -1471,8 +1468,12 @@ slowTable<[outcome: OutcomeText, lose: "reads" | "leaves" | "resets"]>(
     assert.equal((await ask(port, DEBIT))["AE"], "10");
     assert.ok(codes(terminal)?.includes("paid-twice"), `${codes(terminal)}`);
     const request = named(events, "request").at(-1);
-    assert.match(request?.warnings[0]?.text ?? "", /^debit 112\.45 EUR of 01 again, though/);
-    logged(log, "warn", /^#2 debit 112\.45 EUR of 01 again, though the last attempt was approved/);
+    assert.match(request?.warnings[0]?.text ?? "", /^debit 112\.45 EUR of 01 again, although/);
+    logged(
+      log,
+      "warn",
+      /^#2 debit 112\.45 EUR of 01 again, although the last attempt was approved/,
+    );
     assert.equal((await ask(port, DEBIT))["AE"], "10"); // whose answer before it has arrived
     assert.deepEqual(codes(terminal), []);
   },
@@ -1953,7 +1954,7 @@ test(
       assert.equal((await kept.ask(`${DEBIT}\n`))["AF"], "04");
     };
     await Promise.all([
-      check(first, false, /^#1 dropped: no request has come$/),
+      check(first, false, /^#1 dropped: no request has come for \d+ ms$/),
       check(second, true, /^#1 dropped: nothing has come for 300 ms$/),
     ]);
   },

@@ -374,3 +374,34 @@ export const needsCurrencies = {
 
 /** For tests that start many processes: in Bun a test has 5 s unless it says otherwise. */
 export const patience = { timeout: 60_000 };
+
+/** Tests that mostly wait: when the first of a group runs, all of them start. */
+let group: { checks: (() => Promise<void>)[]; started?: Promise<void>[] };
+
+/** Starts a group. */
+export function sideBySide(): void {
+  group = { checks: [] };
+}
+
+/** Like test(), side by side with the others of its group. */
+export function slow(name: string, check: () => Promise<void>): void {
+  const mine = group;
+  const at = mine.checks.push(check) - 1;
+  test(name, patience, () => {
+    mine.started ??= mine.checks.map((check) => {
+      const result = check();
+      result.catch(() => {}); // which its own test tells
+      return result;
+    });
+    return mine.started[at];
+  });
+}
+
+/** Like table(), side by side with the others of its group. */
+export function slowTable<Row>(
+  title: string,
+  rows: Readonly<Record<string, Row>>,
+  check: (row: Row) => Promise<void>,
+): void {
+  for (const [name, row] of Object.entries(rows)) slow(`${title}: ${name}`, () => check(row));
+}
