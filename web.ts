@@ -20,13 +20,17 @@
  * @module
  */
 import { Buffer } from "node:buffer";
+import { createHash } from "node:crypto";
 import http from "node:http";
 import net from "node:net";
 import { URLSearchParams } from "node:url";
+import { PAGE } from "./page.ts";
 import {
   callBack,
+  encodeText,
   inRange,
   jsonLine,
+  MessageFramer,
   OptionError,
   type Options,
   ProtocolError,
@@ -103,6 +107,10 @@ const HEARTBEAT = 15_000;
 const MAX_KEPT_EVENTS = 1_000;
 /** Seconds that a wait takes at most, and by default. */
 const [MAX_WAIT, DEFAULT_WAIT] = [300, 30];
+/** Payments of this program's own at once, and milliseconds that one waits for its answer. */
+const [MAX_TRIES, TRY_TIMEOUT] = [5, 120_000];
+/** Milliseconds without a byte after which whole fields are taken as the answer. */
+const TRY_GAP = 200;
 
 // ---------------------------------------------------------------- requests and answers
 
@@ -270,6 +278,67 @@ class EventStreams {
   }
 }
 
+// ---------------------------------------------------------------- the page
+
+/** The page loads nothing from elsewhere, and nothing of what a POS sends can become a script. */
+const POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; " +
+  "img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+
+/** The routes of the page: a browser asks again whether it has changed. */
+const PAGE_ROUTES = Object.entries(PAGE).map(([path, { type, text }]): [RegExp, { GET: Route }] => {
+  const etag = `"${createHash("sha256").update(text).digest("base64url")}"`;
+  const GET: Route = ({ request, response }) => {
+    const isKnown = request.headers["if-none-match"]?.includes(etag) ?? false;
+    response.writeHead(isKnown ? 304 : 200, {
+      ...(!isKnown && { "content-type": type }),
+      "cache-control": "no-cache",
+      "content-security-policy": POLICY,
+      etag,
+    }).end(isKnown ? undefined : text);
+  };
+  return [new RegExp(`^${path.replace(".", "\\.")}$`), { GET }];
+});
+
+/** A debit of 12.34 EUR with a receipt, as a POS sends it. */
+const TRY = encodeText({
+  CZ: "0300",
+  CJ: "012345678901",
+  CA: "00",
+  CE: "978",
+  BA: "0",
+  CD: "0",
+  CB: "1234",
+  CK: "100",
+});
+
+/** Pays at the terminal over TCP; gives what came until its answer, its end or the time limit. */
+async function tryOut(
+  { host, port }: Terminal,
+  response: http.ServerResponse,
+): Promise<{ sent: string; received: string }> {
+  let received = "";
+  const over = Promise.withResolvers<void>();
+  const framer = new MessageFramer({
+    pause: () => TRY_GAP,
+    onMessage: ({ message }) => message["AE"] === "11" || over.resolve(),
+  });
+  const own = host === "::" ? "::1" : host === "0.0.0.0" ? "127.0.0.1" : host;
+  const socket = net.connect(port, own, () => socket.write(TRY, "latin1"));
+  socket.setEncoding("latin1").on("data", (chunk: string) => {
+    received += chunk;
+    framer.feed(chunk);
+  });
+  socket.on("error", () => {}); // which "close" follows
+  socket.on("close", () => over.resolve());
+  response.on("close", () => over.resolve()); // nobody waits for it any more
+  const timer = setTimeout(() => over.resolve(), TRY_TIMEOUT);
+  await over.promise;
+  clearTimeout(timer);
+  framer.hold();
+  socket.destroy();
+  return { sent: TRY, received };
+}
+
 // ---------------------------------------------------------------- the interface
 
 /** What can be asked of a terminal, by path and method. */
@@ -278,7 +347,7 @@ function routesOf(
   streams: EventStreams,
   maxWaits: number,
 ): [RegExp, Record<string, Route>][] {
-  let waits = 0;
+  let [waits, tries] = [0, 0];
   const register = (query: URLSearchParams): string | undefined =>
     query.get("register") ?? undefined;
   const next = (): unknown => ({ next: terminal.settings.next });
@@ -288,6 +357,7 @@ function routesOf(
     throw new HttpError(404, `expected the number of a transaction that is kept, got ${number}`);
   };
   return [
+    ...PAGE_ROUTES,
     [/^\/api\/health$/, { GET: () => ({ status: "ok" }) }],
     [/^\/api\/terminal$/, {
       GET: () => {
@@ -375,6 +445,13 @@ function routesOf(
       POST({ query }) {
         terminal.reset(register(query));
         return terminal.settings;
+      },
+    }],
+    [/^\/api\/try$/, {
+      async POST({ response }) {
+        if (tries >= MAX_TRIES) throw new HttpError(503, `expected at most ${MAX_TRIES} at once`);
+        tries++;
+        return await tryOut(terminal, response).finally(() => tries--);
       },
     }],
     [/^\/api\/events$/, { GET: (asked) => streams.open(asked) }],

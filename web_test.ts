@@ -59,7 +59,7 @@ interface Answer {
 async function call(
   { url }: { url: string },
   what: string,
-  body?: BodyInit,
+  body?: string | Uint8Array<ArrayBuffer>,
   headers: Record<string, string> = {},
 ): Promise<Answer> {
   const [method = "", path = ""] = what.split(" ");
@@ -135,7 +135,8 @@ interface Streamed {
 
 /** A reader of the events. */
 class Reader implements AsyncDisposable {
-  readonly #body: ReadableStreamDefaultReader<Uint8Array>;
+  // What the types of Deno, Bun and Node agree on.
+  readonly #body: { read(): Promise<{ value?: Uint8Array | undefined; done: boolean }> };
   readonly #abort: AbortController;
   readonly #decoder = new TextDecoder();
   #rest = "";

@@ -1,0 +1,384 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// The page in a real browser, with POS at the socket. Without playwright-core or Chromium these
+// tests are skipped.
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import net from "node:net";
+import process from "node:process";
+import { after, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { startWeb, type WebOptions, type WebTerminal } from "./web.ts";
+
+const CHROMIUM = "/usr/bin/chromium";
+const ARGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"];
+ARGS.push("--disable-component-update", "--disable-sync", "--no-first-run");
+
+// deno-lint-ignore no-explicit-any -- these packages are no dependencies, nor are their types
+type Loose = any;
+
+/** The browser, or why there is none. */
+async function launch(): Promise<Loose> {
+  const { bun, deno } = process.versions;
+  if (bun || deno) return "playwright-core is for Node";
+  try {
+    if (!existsSync(CHROMIUM)) return `no ${CHROMIUM}`;
+    const { chromium } = await import("playwright-core" as string);
+    return await chromium.launch({ executablePath: CHROMIUM, args: ARGS });
+  } catch (error) {
+    return `no browser: ${String((error as Error).message).split("\n", 1)[0]}`;
+  }
+}
+
+const browser = await launch();
+const skip = typeof browser === "string" ? browser : false;
+const axe = skip ? undefined : await import("axe-core" as string).catch(() => undefined);
+after(async () => skip || await browser.close());
+
+const MONEY = "CZ0040300CJ012012345678901CE003978BA0010CD0010";
+const field = (tag: string, value: string): string =>
+  tag + String(value.length).padStart(3, "0") + value;
+const debit = (register: string, amount: string, more = ""): string =>
+  `${MONEY}${field("CA", register)}${field("CB", amount)}${more}`;
+
+/** A POS: sends a request as Latin-1, and collects what comes. */
+function till(terminal: WebTerminal, ...parts: string[]) {
+  const socket = net.connect(terminal.port, "127.0.0.1");
+  const seen = { text: "", socket };
+  socket.setNoDelay().setEncoding("latin1").on("data", (text: string) => seen.text += text);
+  socket.on("error", () => {});
+  socket.on("connect", async () => {
+    for (const part of parts) {
+      socket.write(part, "latin1");
+      if (parts.length > 1) await sleep(30);
+    }
+  });
+  return seen;
+}
+
+async function until(condition: () => unknown, what: string): Promise<void> {
+  for (const end = performance.now() + 8000; !await condition(); await sleep(10)) {
+    if (performance.now() > end) throw new Error(`not yet: ${what}`);
+  }
+}
+
+interface Opened {
+  terminal: WebTerminal;
+  page: Loose;
+  /** CSP reports, errors and requests to other hosts. */
+  wrong: string[];
+  text: (selector: string) => Promise<string>;
+}
+
+/** A terminal with its page open. All that goes wrong on the page fails the test. */
+async function withPage(
+  options: WebOptions,
+  use: (opened: Opened) => Promise<void>,
+  context: object = {},
+): Promise<void> {
+  await using terminal = await startWeb({
+    port: 0,
+    host: "127.0.0.1",
+    webPort: 0,
+    duration: 0,
+    ...options,
+  });
+  const own = await browser.newContext({
+    locale: "en-GB",
+    viewport: { width: 1280, height: 900 },
+    reducedMotion: "reduce",
+    ...context,
+  });
+  const page = await own.newPage();
+  page.setDefaultTimeout(8000);
+  const wrong: string[] = [];
+  page.on("pageerror", (error: Error) => wrong.push(error.message));
+  page.on("console", (message: Loose) => {
+    if (/Content Security Policy/.test(message.text())) wrong.push(message.text());
+  });
+  page.on("request", (request: Loose) => {
+    const url: string = request.url();
+    if (!url.startsWith(terminal.url) && !/^(data|about):/.test(url)) wrong.push(url);
+  });
+  await page.addInitScript(
+    'addEventListener("securitypolicyviolation", (e) => console.log("Content Security Policy", e.violatedDirective))',
+  );
+  try {
+    await page.goto(terminal.url);
+    await page.locator("#port:not(:empty)").waitFor();
+    const text = (selector: string): Promise<string> =>
+      page.locator(selector).first().textContent();
+    await use({ terminal, page, wrong, text });
+    assert.deepEqual(wrong, []);
+  } finally {
+    await own.close();
+  }
+}
+
+test("the page comes with its policy, and is not sent twice", { skip }, async () => {
+  await using terminal = await startWeb({ port: 0, host: "127.0.0.1", webPort: 0 });
+  for (const path of ["", "page.css", "page.js"]) {
+    const first = await fetch(terminal.url + path);
+    assert.equal(first.status, 200);
+    assert.match(first.headers.get("content-security-policy") ?? "", /^default-src 'none';/);
+    assert.ok((await first.text()).length > 1000);
+    const headers = { "if-none-match": first.headers.get("etag") ?? "" };
+    const second = await fetch(terminal.url + path, { headers });
+    assert.equal(second.status, 304);
+  }
+});
+
+test(
+  "a payment is refused by a click, and by a key",
+  { skip },
+  () =>
+    withPage({ interactive: true }, async ({ terminal, page, text }) => {
+      const one = till(terminal, debit("01", "11245"));
+      await page.getByRole("button", { name: "Refuse" }).click();
+      await until(() => one.text.includes("AF00204"), "refused by a click");
+      await until(async () => await text("#screen-main") === "PAIEMENT REFUSÉ", "on the screen");
+      const two = till(terminal, debit("02", "500"));
+      await page.getByText("5,00").waitFor(); // the screen is French
+      await page.keyboard.press("r");
+      await until(() => two.text.includes("AF00204"), "refused by a key");
+      const three = till(terminal, debit("02", "600"));
+      await page.getByText("6,00").waitFor();
+      await page.locator("#answer-words").fill("far"); // the keys are letters in a field
+      assert.equal(three.text, "");
+      await page.locator("#answer-words").press("Enter");
+      await page.locator("#answer-error:not(:empty)").waitFor();
+      await page.locator("#answer-words").fill("07,CG=9");
+      await page.locator("#answer-words").press("Enter");
+      await until(() => three.text.includes("AF00207"), "answered in words");
+    }),
+);
+
+test(
+  "two tills wait: the oldest is on the screen, any can be taken first",
+  { skip },
+  () =>
+    withPage({ interactive: true }, async ({ terminal, page, text }) => {
+      const one = till(terminal, debit("01", "100", field("CK", "100")));
+      await page.getByText("1,00").waitFor();
+      const two = till(terminal, debit("02", "200", field("CK", "101")));
+      await page.locator("#tills button").nth(1).waitFor();
+      assert.match(await text("#screen-main"), /^1,00/);
+      await page.locator("#tills button").nth(1).click();
+      await page.locator('[name="card"][value="amexcontact"]').check();
+      await page.locator("#green").click();
+      await until(() => two.text.includes("CC003002"), "paid with the card of choice");
+      assert.equal(one.text, "");
+      // Its receipt is HTML, in a frame that may do nothing.
+      await page.locator("#printer iframe").waitFor();
+      assert.equal(await page.locator("#printer iframe").getAttribute("sandbox"), "");
+      const frame = page.frameLocator("#printer iframe");
+      await frame.getByText("AMERICAN EXPRESS").waitFor();
+      await page.locator("#red").click();
+      await until(() => one.text.includes("AF00211"), "abandoned with the red key");
+      await page.locator("#printer pre").waitFor();
+      assert.match(await text("#printer pre"), /TRANSACTION NON ABOUTIE/);
+    }),
+);
+
+test(
+  "one transaction is drawn with its segments, and explained",
+  { skip },
+  () =>
+    withPage({ outcome: "split" }, async ({ terminal, page, text }) => {
+      const request = debit("01", "11245", field("CF", "50%'\\é"));
+      const pos = till(terminal, request.slice(0, 20), request.slice(20));
+      await page.locator("#list a").click();
+      const answer = () => terminal.transactions[0]?.answer;
+      await until(() => answer(), "an answer");
+      const count = answer()?.segments?.length ?? 0;
+      assert.ok(count > 2);
+      await until(
+        async () => await page.locator("path.segment").count() === count + 2,
+        "the arrows of the request and of the answer",
+      );
+      assert.match(page.url(), /#\/t\/1$/);
+      assert.match(await text("#detail table"), /amount in minor units: 112.45/);
+      assert.match(await text("tr:has(.note)"), /^CF6.*private-data/);
+      pos.socket.destroy();
+      await page.getByText("till closes").waitFor();
+      // What is copied gives the bytes back, where there is a shell.
+      await page.evaluate(
+        "navigator.clipboard.writeText = (text) => { window.copied = text; return Promise.resolve(); }",
+      );
+      await page.getByRole("button", { name: "printf" }).click();
+      const copied: string = await page.evaluate("copied");
+      const [, format = "", port] = /^printf '(.*)' \| nc 127\.0\.0\.1 (\d+)$/.exec(copied) ?? [];
+      assert.equal(Number(port), terminal.port);
+      const given = format.replaceAll("%%", "%")
+        .replace(/\\(\d{3})/g, (_, code) => String.fromCharCode(parseInt(code, 8)));
+      assert.equal(given, request);
+      await page.goBack();
+      await page.locator("#list a:focus").waitFor();
+    }),
+);
+
+test(
+  "every control sets what the interface tells",
+  { skip },
+  () =>
+    withPage({}, async ({ terminal, page, text }) => {
+      const is = (what: string, condition: () => unknown) => until(condition, what);
+      const type = async (id: string, value: string): Promise<void> => {
+        await page.locator(id).fill(value);
+        await page.locator(id).press("Enter");
+      };
+      await page.locator("#outcome").fill("refused,am");
+      const options = await page.locator("#words option").evaluateAll((all: Loose[]) =>
+        all.map(({ value }) => value)
+      );
+      assert.deepEqual(options, ["refused,amexcontact", "refused,amexcontactless"]);
+      await type("#outcome", "refuse");
+      await page.locator("#outcome-error:not(:empty)").waitFor();
+      assert.match(await text("#outcome-error"), /did you mean refused/);
+      await type("#outcome", "refused");
+      await is("outcome", () => terminal.settings.outcome === "refused");
+      await type("#duration", "0,5");
+      await is("duration", () => terminal.settings.duration === 0.5);
+      await page.locator("#strict").check();
+      await is("strict", () => terminal.settings.strict);
+      await page.locator("#exclusive").check();
+      await is("exclusive", () => terminal.settings.exclusive);
+      await page.locator("#interactive").check();
+      await is("interactive", () => terminal.settings.interactive);
+      await page.locator("#automatic").check();
+      await is("automatic", () => !terminal.settings.interactive);
+      await page.locator("#when-amount").fill("*01");
+      await type("#when-words", "timeout");
+      await is("when", () => terminal.settings.when["*01"] === "timeout");
+      await page.getByRole("button", { name: "Remove *01" }).click();
+      await is("no when", () => Object.keys(terminal.settings.when).length === 0);
+      await page.locator("#next-register").fill("07");
+      await type("#next-words", "split");
+      await is("next", () => terminal.settings.next[0]?.register === "07");
+      await page.locator("#next-clear").click();
+      await is("no next", () => terminal.settings.next.length === 0);
+      await page.locator("#reset").click();
+      await page.locator("#ask-no").click();
+      assert.equal(terminal.settings.outcome, "refused");
+      await page.locator("#reset").click();
+      await page.locator("#ask-yes").click();
+      await is("reset", () => terminal.settings.outcome === "success");
+      await page.locator("#try-first").click();
+      await page.locator("#list a").waitFor();
+      assert.match(await text("#list a"), /12\.34/);
+      terminal.setOutcome("abandon"); // by somebody else: the page finds out
+      await is("shown", async () => await page.locator("#outcome").inputValue() === "abandon");
+    }),
+);
+
+test(
+  "a hostile till changes nothing of the page",
+  { skip },
+  () =>
+    withPage({}, async ({ terminal, page, text }) => {
+      const evil = "<img src=x onerror=alert(1)></script><script>alert(2)</script>";
+      till(terminal, debit("<b>\x00\x1b[2J", "<i>1", field("CF", evil) + field("XX", evil)) + "\n");
+      till(terminal, "<script>alert(3)</script>\n");
+      let many = debit("01", "100");
+      for (let at = 0; many.length < 64_000; at++) {
+        many += field(`X${String.fromCharCode(65 + at % 26)}`, `</td>${at}\x07\x9b`);
+      }
+      till(terminal, `${many}\n`);
+      await until(async () => await page.locator("#list a").count() === 3, "three in the list");
+      for (const number of [1, 2, 3]) {
+        await page.goto(`${terminal.url}#/t/${number}`);
+        await page.locator("#detail .raw").first().waitFor();
+        assert.equal(await page.locator("#detail img, main script, #detail b b").count(), 0);
+      }
+      assert.match(await text("#detail table"), /<\/td>0\\x07\\x9b/);
+      assert.ok(await page.locator("#detail tr").count() < 300);
+      // A receipt that somebody has set, with a script in it.
+      const html = btoa("<script>parent.document.title = 'evil'</script>DEBIT");
+      terminal.nextOutcome({ tags: { ZT: field("CK", "101") + field("AK", html) } });
+      await page.goto(`${terminal.url}#/`);
+      till(terminal, `${debit("01", "100")}\n`);
+      await page.frameLocator("#printer iframe").getByText("DEBIT").waitFor();
+      assert.equal(await page.title(), "Simulated terminal");
+    }),
+);
+
+test("it comes back after a reload and a broken connection", { skip }, async () => {
+  let port = 0;
+  await withPage({ interactive: true }, async ({ terminal, page, text }) => {
+    port = Number(new URL(terminal.url).port);
+    const pos = till(terminal, debit("01", "4321"));
+    await page.getByText("43,21").waitFor();
+    await page.reload();
+    await page.getByText("43,21").waitFor();
+    await terminal.close();
+    await page.locator("#link.broken").waitFor();
+    assert.match(await text("#link"), /connection lost/);
+    pos.socket.destroy();
+    await using _again = await startWeb({ port: 0, host: "127.0.0.1", webPort: port });
+    await page.locator("#link:not(.broken)").waitFor();
+    await page.locator("#first:visible").waitFor(); // the new one has no transactions yet
+  });
+});
+
+test(
+  "2,000 transactions leave the list quick",
+  { skip },
+  () =>
+    withPage({}, async ({ terminal, page }) => {
+      const pos = till(terminal);
+      for (let at = 0; at < 2000; at++) {
+        pos.socket.write(`${debit("01", String(1000 + at))}\n`);
+        if (at % 50 === 49) await sleep(20);
+      }
+      const { length } = pos.text;
+      await until(() => terminal.transactions.at(-1)?.number === 2000, `${length} answered`);
+      await page.locator('#list a[href="#/t/2000"]').waitFor();
+      assert.ok(await page.locator("#list a").count() <= 200);
+      const took: number = await page.evaluate(`new Promise((resolve) => {
+      const start = performance.now();
+      const field = document.querySelector("#filter");
+      field.value = "29.99";
+      field.dispatchEvent(new Event("input"));
+      const look = () => document.querySelectorAll("#list li").length === 1
+        ? resolve(performance.now() - start)
+        : requestAnimationFrame(look);
+      look();
+    })`);
+      assert.ok(took < 100, `${took} ms`);
+    }),
+);
+
+for (const locale of ["en-GB", "fr-FR"]) {
+  for (const colorScheme of ["light", "dark"]) {
+    const name = `axe finds nothing, ${locale} ${colorScheme}`;
+    test(
+      name,
+      { skip: skip || (axe ? false : "no axe-core") },
+      () =>
+        withPage({}, async ({ terminal, page }) => {
+          const check = async (what: string): Promise<void> => {
+            for (const width of [1280, 360]) {
+              await page.setViewportSize({ width, height: 900 });
+              const { violations } = await page.evaluate("axe.run()");
+              const found = violations.map(({ id, nodes }: Loose) => `${id} ${nodes[0].html}`);
+              assert.deepEqual(found, [], `${what} ${width}`);
+              const scroll: number = await page.evaluate("document.documentElement.scrollWidth");
+              assert.ok(scroll <= width, `${what} ${width}: ${scroll} px wide`);
+            }
+          };
+          await page.evaluate((axe.default ?? axe).source);
+          assert.equal(await page.evaluate("document.documentElement.lang"), locale.slice(0, 2));
+          await check("first use");
+          till(terminal, debit("01", "11245", field("CK", "100")) + "\n");
+          till(terminal, debit("02", "5") + "\n");
+          await page.locator("#list li").nth(1).waitFor();
+          terminal.change({ interactive: true });
+          till(terminal, debit("03", "999"));
+          await page.locator("#question:visible").waitFor();
+          await check("waiting");
+          await page.evaluate('location.hash = "#/t/1"');
+          await page.locator("#detail table").nth(1).waitFor();
+          await check("one transaction");
+        }, { locale, colorScheme }),
+    );
+  }
+}
