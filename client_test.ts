@@ -733,11 +733,11 @@ slow("client.ts ends in time though nobody reads what it prints", async () => {
       /^{.*"}*,"milliseconds":\d+}\nstatus 0\n$/,
     ],
   ];
-  for (const [script, args, expected] of cases) {
+  await Promise.all(cases.map(async ([script, args, expected]) => {
     await using terminal = await answering(LONG);
     const told = await pipeline(`${script} | ${UNREAD}`, "-p", `${terminal.port}`, ...args);
     assert.match(told, expected, `${script} ${args}`);
-  }
+  }));
 });
 
 slow("client.ts ends with 4 in time though nobody reads what it prints", async () => {

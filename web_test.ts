@@ -682,7 +682,7 @@ table<[query: string, expected: RegExp]>("GET /api/transactions, a wrong number"
 });
 
 test("POST /api/transactions/N/outcome decides once; 409 after that, 404 of none", async () => {
-  await using web = await webWith({ interactive: true, outcome: "CF=77" });
+  await using web = await webWith({ interactive: true });
   await using one = await Peer.connect(web.port);
   await using other = await Peer.connect(web.port);
   const first = one.ask(debitOf("01"));
@@ -700,9 +700,9 @@ test("POST /api/transactions/N/outcome decides once; 409 after that, 404 of none
   const why = await refused(409, web, decide, "success");
   assert.equal(why, "expected a transaction that waits for a person, 2 does not");
   await refused(404, web, "POST /api/transactions/3/outcome", "success");
-  await done(web, "POST /api/transactions/1/outcome", "success\n");
+  await done(web, "POST /api/transactions/1/outcome", "hangup,CF=78\r\n");
   const { AE, CF } = await first;
-  assert.deepEqual([AE, CF], ["10", "77"]);
+  assert.deepEqual([AE, CF], ["10", "78"]);
 });
 
 // ---------------------------------------------------------------- /api/reset
@@ -1165,6 +1165,7 @@ test("close() ends waits with 503, streams, bodies, heads and payments, at once"
     "GET /api/health HTTP/1.1\r\nHost: local",
     "POST /api/next HTTP/1.1\r\nHost: localhost\r\nContent-Length: 7\r\n\r\nref",
     "POST /api/nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: 7\r\n\r\nref",
+    "GET /api/events HTTP/1.1\r\nHost: localhost\r\n",
     "GET /api/health HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n",
   ].map(async (sent) => {
@@ -1175,9 +1176,10 @@ test("close() ends waits with 503, streams, bodies, heads and payments, at once"
   await using reader = await Reader.open(web);
   await peers.at(-1)!.until(/\r\n: /);
   await peers.at(-2)!.until(/"ok"/);
-  await peers.at(-3)!.until(/ 404 /);
+  await peers.at(-4)!.until(/ 404 /);
   await eventually(() => waits() === 10, "waited for");
   const since = performance.now();
+  peers.at(-3)!.send("\r\n"); // it asks for events just now
   const closing = web.close();
   assert.equal(web.close(), closing);
   await closing;
@@ -1185,7 +1187,7 @@ test("close() ends waits with 503, streams, bodies, heads and payments, at once"
   for (const why of await Promise.all(asked)) assert.equal(why, "the terminal was closed");
   while (await reader.next()); // until it ends
   for (const peer of [payment, ...peers]) await peer.closed;
-  assert.doesNotMatch(peers[1]!.text, / 200 /);
+  for (const peer of [peers[1], peers.at(-3)]) assert.doesNotMatch(peer!.text, / 200 /);
   for (const port of [web.port, webPort(web)]) await assert.rejects(Peer.connect(port));
   await assert.rejects(call(web, "GET /api/health"));
 });
