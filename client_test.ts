@@ -413,7 +413,7 @@ slow("exchange() sends a raw text unchanged, and judges the answer by the reques
   }
 });
 
-slow("what came before the request was sent is no answer to it, and told", async () => {
+test("what came before the request was sent is no answer to it, and told", async () => {
   await using terminal = await listening(async (peer) => {
     peer.send(APPROVAL);
     await peer.until(/CB00511245/);
@@ -433,7 +433,7 @@ slow("what came before the request was sent is no answer to it, and told", async
   assert.match(warnings?.[0]?.text ?? "", /before the request was sent .*"CZ0040300CJ/);
 });
 
-slow("an error too tells what came before the request", async () => {
+test("an error too tells what came before the request", async () => {
   await using terminal = await listening(async (peer) => {
     peer.send("\x1b[2Jhello");
     await peer.until(/CB00511245/);

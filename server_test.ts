@@ -1350,9 +1350,9 @@ slow("a till that gives up: its payment goes on and ends as its outcome says", a
   assert.deepEqual(outcome, { failure: "", delay: 1.5 });
   assert.equal(answer?.lost, "all");
   assert.deepEqual([answer?.message["AE"], answer?.raw], ["10", text({ ...answer?.message })]);
-  assert.ok(answered!.getTime() - received.getTime() >= 490);
+  assert.ok(answered!.getTime() - received.getTime() >= 1490);
   assert.equal(gone?.sent, "");
-  assert.ok(gone!.milliseconds >= 100 && gone!.milliseconds < 400, `${gone?.milliseconds} ms`);
+  assert.ok(gone!.milliseconds >= 100 && gone!.milliseconds < 1500, `${gone?.milliseconds} ms`);
   assert.deepEqual(warnings.map(({ code }) => code), ["impatient"]);
   await eventually(() => named(events, "closed").length === 2, "closed");
   const told = events.filter((event) => "connection" in event && event.connection === 1);
@@ -1368,8 +1368,8 @@ slow("a till that gives up: its payment goes on and ends as its outcome says", a
   assert.deepEqual(named(events, "closed").map(({ by }) => by), ["pos", "pos"]);
   const last = named(events, "answer").at(-1);
   assert.deepEqual([last?.lost, last?.raw], ["all", answer?.raw]);
-  assert.ok(last!.milliseconds >= 490 && last!.milliseconds < 1500);
-  logged(log, "warn", /^#1 the POS gave up after 0\.[12] s: a person needs 10 to 60 s to pay$/);
+  assert.ok(last!.milliseconds >= 1490 && last!.milliseconds < 5000);
+  logged(log, "warn", /^#1 the POS gave up after \d\.\d s: a person needs 10 to 60 s to pay$/);
   logged(log, "info", /^#1 not sent, the POS has gone: CZ0040300.*AE00210/);
   assert.equal((await ask(port, DEBIT))["AE"], "10"); // not busy any more
 });
