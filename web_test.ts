@@ -1263,6 +1263,18 @@ test("web.ts: --json, a person decides over HTTP without a screen, SIGTERM", pat
   assert.equal((await command.ran()).status, 0);
 });
 
+test("web.ts prints nothing on stdout without --json", patience, async () => {
+  await using command = Command.start(
+    "web.ts",
+    ...["-p", "0", "--host", "127.0.0.1", "--web-port", "0"],
+  );
+  const url = await command.prints("stderr", /HTTP interface at (\S+)\n/);
+  await done({ url }, "GET /api/health");
+  command.signal("SIGINT");
+  const { status, stdout } = await command.ran();
+  assert.deepEqual([status, stdout], [0, ""]);
+});
+
 test("web.ts: an address of IPv6", patience, async (context) => {
   const probe = net.createServer().listen(0, "::1");
   const hasIPv6 = await once(probe, "listening").then(() => true, () => false);
