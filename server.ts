@@ -1977,10 +1977,13 @@ function logText({ raw, message }: WireMessage): string {
 }
 
 /** What a terminal will do, for the line of the log at its start. */
-function told({ outcome, duration, when, next, strict, exclusive }: Settings): string {
+function told(settings: Settings): string {
+  const { outcome, duration, when, next, strict, exclusive, interactive } = settings;
   const parts: (string | false)[] = [];
-  if (typeof outcome === "function") parts.push("each outcome decided on when it is asked for");
-  else {
+  if (interactive) parts.push("a person decides");
+  else if (typeof outcome === "function") {
+    parts.push("each outcome decided on when it is asked for");
+  } else {
     const { fault, failure, delay } = outcome;
     const { fault: _, ...others } = outcome;
     const mode = `${failure ? "failure" : "success"} mode (${formatOutcome(others)})`;
@@ -1988,7 +1991,8 @@ function told({ outcome, duration, when, next, strict, exclusive }: Settings): s
       parts.push(mode);
     }
     if (fault) parts.push(FAULTS[fault].told);
-    if (delay === undefined) parts.push(`answers after ${duration} s`);
+    const answers = !fault || FAULTS[fault].send("CZ0040300").segments.length > 0;
+    if (answers && delay === undefined) parts.push(`answers after ${duration} s`);
   }
   parts.push(
     when.length > 0 && `outcomes by amount: ${when.length}`,

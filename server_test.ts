@@ -893,7 +893,8 @@ slowTable<[options: TerminalOptions, expected: RegExp]>("the log tells at the st
     { outcome: () => "success" },
     /, each outcome decided on when it is asked for$/,
   ],
-  "silence": [{ outcome: "silent" }, /port \d+, silent, answers after 0 s$/],
+  "silence": [{ outcome: "silent" }, /port \d+, silent$/],
+  "a person": [{ interactive: true }, /port \d+, a person decides$/],
   "a cut": [{ outcome: "truncate" }, /port \d+, truncated answers, answers after 0 s$/],
   "a fault of a failure": [
     { outcome: "refused,split" },
