@@ -1152,7 +1152,7 @@ test("the log tells the URL after the terminal's line, unless it is to be quiet"
 });
 
 test("close() ends waits with 503, streams, bodies, heads and payments, at once", async () => {
-  const web = await webWith({ interactive: true });
+  await using web = await webWith({ interactive: true });
   const waits = countWaits(web);
   await using payment = await Peer.connect(web.port);
   payment.send(DEBIT);
