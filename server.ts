@@ -281,9 +281,7 @@ const OUTCOME_KEYS = ["failure", "card", "pending", "delay", "fault", "hangup", 
 
 /** Copies an outcome, if it is one: a program need not be type-checked. */
 function checkOutcome(outcome: Outcome, option: string): Outcome {
-  if (Object.prototype.toString.call(outcome) !== "[object Object]") {
-    throw new OptionError(option, "an outcome or the words for it", outcome);
-  }
+  checkObject(option, "an outcome or the words for it", outcome);
   const { failure = "", card = "cbcontact", delay = 0, fault = "silent", tags = {} } = outcome;
   const unknown = Object.keys(outcome).find((key) => !OUTCOME_KEYS.includes(key));
   if (unknown !== undefined) {
@@ -294,12 +292,15 @@ function checkOutcome(outcome: Outcome, option: string): Outcome {
     throw new OptionError(option, "an AF code of two digits", failure);
   }
   for (const [value, table] of [[card, CARDS], [fault, FAULTS]] as const) {
-    if (Object.hasOwn(table, value)) continue;
+    if (typeof value === "string" && Object.hasOwn(table, value)) continue;
     throw new OptionError(option, `one of ${Object.keys(table).join(", ")}`, value);
   }
-  const [min, max] = Array.isArray(delay) ? delay : [delay, delay];
+  for (const flag of keysOf(FLAGS)) checkBoolean(option, outcome[flag]);
+  const [min, max, ...more] = Array.isArray(delay) ? delay : [delay, delay];
+  if (more.length > 0) throw new OptionError(option, "a delay of one or two numbers", delay);
   const { max: most } = OPTIONS.duration;
   inRange(option, { min: inRange(option, { max: most }, min ?? null), max: most }, max ?? null);
+  checkObject(option, "tags and their values", tags);
   for (const [tag, value] of Object.entries(tags)) {
     encodeText({ [tag]: value === "" ? "-" : value });
   }
@@ -308,6 +309,11 @@ function checkOutcome(outcome: Outcome, option: string): Outcome {
     ...(typeof delay === "object" && { delay: [...delay] as const }),
     ...(outcome.tags && { tags: { ...tags } }),
   };
+}
+
+function checkObject(option: string, expected: string, got: unknown): void {
+  if (Object.prototype.toString.call(got) === "[object Object]") return;
+  throw new OptionError(option, expected, got);
 }
 
 function toOutcome(outcome: OutcomeOrText, option = "outcome"): Outcome {
@@ -515,7 +521,7 @@ type NumberOption = {
   [Name in keyof typeof OPTIONS]: typeof OPTIONS[Name] extends { min: number } ? Name : never;
 }[keyof typeof OPTIONS];
 
-function checkBoolean(name: "exclusive" | "strict" | "interactive", got: unknown = false): boolean {
+function checkBoolean(name: string, got: unknown = false): boolean {
   if (typeof got === "boolean") return got;
   throw new OptionError(name, "true or false", got);
 }
@@ -532,7 +538,7 @@ function settings(options: TerminalOptions) {
     host: options.host ?? "",
     outcome: toSource(options.outcome === undefined ? "success" : options.outcome),
     next: (options.next ?? []).map((outcome): Queued => ({ outcome: toOutcome(outcome, "next") })),
-    when: byAmount(options.when ?? {}),
+    when: byAmount(options.when === undefined ? {} : options.when),
     exclusive: checkBoolean("exclusive", options.exclusive),
     strict: checkBoolean("strict", options.strict),
     interactive: checkBoolean("interactive", options.interactive),
@@ -563,6 +569,7 @@ type ByAmount = readonly [amount: string, Outcome][];
 
 function byAmount(when: NonNullable<TerminalOptions["when"]>): ByAmount {
   const outcomes = new Map<string, Outcome>();
+  checkObject("when", "outcomes by amount", when);
   for (const [text, outcome] of Object.entries(when)) {
     const amount = withoutZeros(text);
     if (!/^\*?\d+$/.test(amount)) {
@@ -931,7 +938,10 @@ class Simulation {
     const resolve = this.#questions.get(number);
     this.#questions.delete(number);
     const { outcome: base } = this.script;
-    resolve?.({ delay: 0, ...(typeof base === "object" && base), ...decided });
+    const standard = typeof base === "object" ? base : {};
+    const tags = { ...standard.tags, ...decided.tags };
+    const tagged = Object.keys(tags).length > 0 && { tags };
+    resolve?.({ delay: 0, ...standard, ...decided, ...tagged });
     return resolve !== undefined;
   }
 
@@ -1632,14 +1642,16 @@ export interface WaitOptions {
    * it or not. Default: none is given twice.
    */
   after?: number;
+  /** Gives up: the error has the reason "aborted". */
+  signal?: AbortSignal;
 }
 
 /** A transaction that was waited for does not come. */
 export class WaitError extends Error {
   /** @ignore */
   override name = "WaitError";
-  /** Why: the time is up, or the terminal was reset or closed. */
-  readonly reason: "timeout" | "reset" | "closed";
+  /** Why: the time is up, the terminal was reset or closed, or the signal was aborted. */
+  readonly reason: "timeout" | "reset" | "closed" | "aborted";
 
   /** An error with the reason as a word and in words. */
   constructor(reason: WaitError["reason"], message: string) {
@@ -1838,8 +1850,10 @@ class Journal implements Observer, Notes {
   }
 
   /** See {@linkcode Terminal.waitForTransaction}. */
-  wait({ timeout, register, after }: WaitOptions = {}): Promise<Transaction> {
+  wait({ timeout, register, after, signal }: WaitOptions = {}): Promise<Transaction> {
+    if (timeout !== undefined) inRange("timeout", { min: 0, max: DAY }, timeout);
     if (this.#isClosed) return Promise.reject(new WaitError("closed", "the terminal was closed"));
+    if (signal?.aborted) return Promise.reject(new WaitError("aborted", "nobody waits any more"));
     const found = this.#transactions.find((transaction) =>
       transaction.ended && isOf(register, transaction) &&
       (after === undefined ? !this.#given.has(transaction) : transaction.number > after)
@@ -1851,15 +1865,16 @@ class Journal implements Observer, Notes {
     const waiter: Waiter = { register, after, ...Promise.withResolvers<Transaction>() };
     waiter.promise.catch(() => {}); // a test that fails before it awaits this has an error of its own to tell
     this.#waiters.push(waiter);
+    const fail = (reason: WaitError["reason"], text: string): void =>
+      this.#settle(
+        (other) => other === waiter,
+        ({ reject }) => reject(new WaitError(reason, text)),
+      );
+    signal?.addEventListener("abort", () => fail("aborted", "nobody waits any more"));
     if (timeout !== undefined) {
-      inRange("timeout", { min: 0, max: DAY }, timeout);
       waiter.timer = setTimeout(() => {
         const of = register === undefined ? "" : ` of cash register ${register}`;
-        const text = `no transaction${of} was over within ${timeout} ms; ${this.#status()}`;
-        this.#settle(
-          (other) => other === waiter,
-          ({ reject }) => reject(new WaitError("timeout", text)),
-        );
+        fail("timeout", `no transaction${of} was over within ${timeout} ms; ${this.#status()}`);
       }, timeout);
     }
     return waiter.promise;
@@ -2119,13 +2134,12 @@ export async function startTerminal(options: TerminalOptions = {}): Promise<Term
     );
   };
   const queue = (outcomes: readonly OutcomeOrText[], register?: string): void => {
-    const queued = outcomes.map((outcome) => ({ outcome: toOutcome(outcome) }));
+    const queued = outcomes.map((outcome) => ({ outcome: toOutcome(outcome, "next") }));
     script.next.push(...queued.map((one) => register === undefined ? one : { ...one, register }));
   };
   const close = (): Promise<void> => {
-    const closed = listening.close();
-    journal.close();
-    return closed;
+    journal.close(); // before what is under way ends
+    return listening.close();
   };
   return {
     host,

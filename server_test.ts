@@ -450,6 +450,48 @@ test("a misspelt single word of an outcome does not compile", async () => {
   await assert.rejects(terminalWith({ outcome: "refuse" }), /did you mean refused\?$/);
 });
 
+slow("close() rejects a wait for what is under way, and a signal ends one", async () => {
+  const terminal = await terminalWith({ duration: 60 });
+  await using peer = await Peer.connect(terminal.port);
+  peer.send(`${DEBIT}\n`);
+  await came(terminal, 1);
+  const left = new AbortController();
+  const given = terminal.waitForTransaction({ signal: left.signal });
+  left.abort();
+  await assert.rejects(given, { name: "WaitError", reason: "aborted" });
+  const waiting = assert.rejects(terminal.waitForTransaction(), { reason: "closed" });
+  await terminal.close();
+  await waiting;
+});
+
+slow("what a person decides is added to the outcome, tag by tag", async () => {
+  await using terminal = await terminalWith({ interactive: true, outcome: "success,CF=77" });
+  const answer = ask(terminal.port, DEBIT);
+  await eventually(() => terminal.settings.waiting.length === 1, "waiting");
+  assert.equal(terminal.decide(1, "CG=5"), true);
+  const { CF, CG } = await answer;
+  assert.deepEqual([CF, CG], ["77", "5"]);
+});
+
+test("the parts of an outcome are held against what they may be", async () => {
+  for (
+    const wrong of [
+      { tags: null },
+      { tags: 7 },
+      { pending: "no" },
+      { hangup: 0 },
+      { card: ["ancv"] },
+      { delay: [1, 2, 3] },
+    ]
+  ) {
+    const next = [wrong as unknown as Outcome];
+    await assert.rejects(terminalWith({ next }), /^OptionError: next: expected /);
+  }
+  for (const when of [null, 5] as unknown as Record<string, Outcome>[]) {
+    await assert.rejects(terminalWith({ when }), /^OptionError: when: expected /);
+  }
+});
+
 slow("a collection that fails empties nothing", async () => {
   await using terminal = await terminalWith();
   await ask(terminal.port, DEBIT);

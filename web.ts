@@ -415,15 +415,15 @@ function routesOf(
           throw new HttpError(503, `expected at most ${maxWaits} waits at once`);
         }
         waits++;
-        const left = Promise.withResolvers<undefined>();
-        response.on("close", () => left.resolve(undefined));
+        const left = new AbortController();
+        response.on("close", () => left.abort());
         try {
-          const wait = terminal.waitForTransaction({
+          return await terminal.waitForTransaction({
             after,
             timeout,
+            signal: left.signal,
             ...(of !== undefined && { register: of }),
           });
-          return await Promise.race([wait, left.promise]);
         } finally {
           waits--;
         }
@@ -476,7 +476,7 @@ function toHttpError(error: unknown): HttpError {
   return new HttpError(500, "something went wrong, which is a mistake of this program");
 }
 
-const WAIT_STATUS = { timeout: 408, reset: 409, closed: 503 } as const;
+const WAIT_STATUS = { timeout: 408, reset: 409, closed: 503, aborted: 499 } as const;
 
 /** A terminal that is running, with its HTTP interface. */
 export interface WebTerminal extends Terminal {
