@@ -2280,7 +2280,7 @@ slow("a program ends by itself after close(), whatever waits", async () => {
     };
     connect(DEBIT + "\\nCZ0");
     connect(DEBIT.replace("CB00511245", "CB0011") + "\\n");
-    connect(DEBIT + "\\n", (socket) => socket.destroy()); // whose payment goes on
+    connect(DEBIT + "\\n", (socket) => socket.resetAndDestroy()); // whose payment goes on
     terminal.subscribe(({ event }) => event === "gone" && setTimeout(() => terminal.close().then(() => console.log("closed")), 50));`);
   assert.deepEqual([status, stdout], [0, "closed\n"], stderr);
   assert.ok(performance.now() - started < 15_000);
