@@ -3,7 +3,6 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import net from "node:net";
 import process from "node:process";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -26,37 +25,16 @@ import {
   DEBIT_MESSAGE,
   failed,
   hasCurrencies,
+  listening,
   needsCurrencies,
   patience,
   payAt,
-  Peer,
   program,
   run,
   sideBySide,
   slow,
   terminalWith,
 } from "./test_helpers.ts";
-
-/** A listener that does with each connection what a test wants. */
-async function listening(
-  serve: (peer: Peer) => unknown,
-): Promise<{ port: number } & AsyncDisposable> {
-  const peers: Peer[] = [];
-  const server = net.createServer((socket) => {
-    const peer = new Peer(socket);
-    peers.push(peer);
-    serve(peer);
-  });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  return {
-    port: (server.address() as net.AddressInfo).port,
-    async [Symbol.asyncDispose]() {
-      for (const peer of peers) peer.socket.destroy();
-      await new Promise((resolve) => server.close(resolve));
-    },
-  };
-}
 
 const DECLINE = text({ ...DEBIT_MESSAGE, AE: "01", AF: "04" });
 

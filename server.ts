@@ -283,11 +283,7 @@ const OUTCOME_KEYS = ["failure", "card", "pending", "delay", "fault", "hangup", 
 function checkOutcome(outcome: Outcome, option: string): Outcome {
   checkObject(option, "an outcome or the words for it", outcome);
   const { failure = "", card = "cbcontact", delay = 0, fault = "silent", tags = {} } = outcome;
-  const unknown = Object.keys(outcome).find((key) => !OUTCOME_KEYS.includes(key));
-  if (unknown !== undefined) {
-    const expected = `an outcome of ${OUTCOME_KEYS.join(", ")}`;
-    throw new OptionError(option, expected, unknown, nearest(unknown, OUTCOME_KEYS));
-  }
+  checkNames(option, "an outcome of", OUTCOME_KEYS, Object.keys(outcome));
   if (typeof failure !== "string" || !/^(\d\d)?$/.test(failure)) {
     throw new OptionError(option, "an AF code of two digits", failure);
   }
@@ -309,6 +305,13 @@ function checkOutcome(outcome: Outcome, option: string): Outcome {
     ...(typeof delay === "object" && { delay: [...delay] as const }),
     ...(outcome.tags && { tags: { ...tags } }),
   };
+}
+
+/** Refuses a name that is none of those known, and suggests the nearest. */
+function checkNames(option: string, what: string, known: string[], names: string[]): void {
+  const unknown = names.find((name) => !known.includes(name));
+  if (unknown === undefined) return;
+  throw new OptionError(option, `${what} ${known.join(", ")}`, unknown, nearest(unknown, known));
 }
 
 function checkObject(option: string, expected: string, got: unknown): void {
@@ -547,11 +550,8 @@ function settings(options: TerminalOptions) {
     logLevel: oneOf("logLevel", LOG_LEVELS, options.logLevel ?? OPTIONS.logLevel.default),
     onEvent: options.onEvent,
   };
-  const names = Object.keys(checked);
-  const unknown = Object.keys(options).find((name) => !names.includes(name));
-  if (unknown === undefined) return checked;
-  const expected = `names from ${names.join(", ")}`;
-  throw new OptionError("options", expected, unknown, nearest(unknown, names));
+  checkNames("options", "names from", Object.keys(checked), Object.keys(options));
+  return checked;
 }
 
 function toSource(outcome: OutcomeOrText | Decide): Outcome | Decide {
@@ -2122,11 +2122,7 @@ export async function startTerminal(options: TerminalOptions = {}): Promise<Term
     const names = Object.keys(changes).filter((name) =>
       changes[name as keyof TerminalChanges] !== undefined
     );
-    const unknown = names.find((name) => !CHANGEABLE.includes(name));
-    if (unknown !== undefined) {
-      const expected = `names from ${CHANGEABLE.join(", ")}`;
-      throw new OptionError("settings", expected, unknown, nearest(unknown, CHANGEABLE));
-    }
+    checkNames("settings", "names from", CHANGEABLE, names);
     const checked = settings(changes);
     Object.assign(
       script,

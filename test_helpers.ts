@@ -232,21 +232,15 @@ export async function askAndClose(port: number, request: Message | string): Prom
   return answer;
 }
 
-/** Something that answers as no outcome can: with these pieces, each a segment, or a "reset". */
-export async function answering(
-  ...pieces: string[]
+/** A listener that does with each connection what a test wants. */
+export async function listening(
+  serve: (peer: Peer) => unknown,
 ): Promise<{ port: number } & AsyncDisposable> {
   const peers: Peer[] = [];
-  const server = net.createServer(async (socket) => {
+  const server = net.createServer((socket) => {
     const peer = new Peer(socket);
     peers.push(peer);
-    // The POS may have gone, which its test sees.
-    const asked = await peer.until(/./).catch(() => undefined);
-    for (const piece of asked === undefined ? [] : pieces) {
-      if (piece === "reset") peer.reset();
-      else peer.send(piece);
-      await sleep(10);
-    }
+    serve(peer);
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -257,6 +251,19 @@ export async function answering(
       await new Promise((resolve) => server.close(resolve));
     },
   };
+}
+
+/** Something that answers as no outcome can: with these pieces, each a segment, or a "reset". */
+export function answering(...pieces: string[]): ReturnType<typeof listening> {
+  return listening(async (peer) => {
+    // The POS may have gone, which its test sees.
+    const asked = await peer.until(/./).catch(() => undefined);
+    for (const piece of asked === undefined ? [] : pieces) {
+      if (piece === "reset") peer.reset();
+      else peer.send(piece);
+      await sleep(10);
+    }
+  });
 }
 
 /** How a process ended, and what it printed. */
