@@ -102,8 +102,8 @@ export type Card = keyof typeof CARDS;
 export interface Transmission {
   /** Latin-1 text, each sent on its own. */
   segments: readonly string[];
-  /** Milliseconds between segments. Default: 0. */
-  pause?: number;
+  /** Milliseconds between segments, or those before the second, the third and so on. Default: 0. */
+  pause?: number | readonly number[];
   /** What is done to the connection after them. Default: it stays as it is. */
   then?: "close" | "reset";
 }
@@ -319,7 +319,11 @@ function checkObject(option: string, expected: string, got: unknown): void {
   throw new OptionError(option, expected, got);
 }
 
-function toOutcome(outcome: OutcomeOrText, option = "outcome"): Outcome {
+/** Reads an outcome, see {@linkcode parseOutcome}; `option` is what an error calls it. */
+export type ReadOutcome = (outcome: OutcomeOrText, option?: string) => Outcome;
+
+/** Reads an outcome that may be any. */
+export function toOutcome(outcome: OutcomeOrText, option = "outcome"): Outcome {
   return typeof outcome === "string"
     ? parseOutcome(outcome, option)
     : checkOutcome(outcome, option);
@@ -517,7 +521,29 @@ const OPTIONS = {
 } satisfies Options;
 
 /** The options with their defaults, each held against what it may be. */
-type Settings = ReturnType<typeof settings>;
+export interface Settings extends
+  Required<
+    Omit<TerminalOptions, "outcome" | "next" | "when" | "log" | "onEvent">
+  > {
+  /** How transactions end for which nothing else decides. */
+  outcome: Outcome | Decide;
+  /** Outcomes for one transaction each. */
+  next: Queued[];
+  /** Outcomes by amount: the whole amounts first, then more last digits before fewer. */
+  when: readonly (readonly [amount: string, Outcome])[];
+  /** Receives the log. */
+  log: TerminalOptions["log"] | undefined;
+  /** Receives what happens. */
+  onEvent: Listener | undefined;
+}
+
+/** An outcome for one transaction, of one cash register (CA) or of any. */
+export interface Queued {
+  /** How it ends. */
+  outcome: Outcome;
+  /** The cash register. Default: any. */
+  register?: string;
+}
 
 /** The options that are numbers. */
 type NumberOption = {
@@ -529,19 +555,26 @@ function checkBoolean(name: string, got: unknown = false): boolean {
   throw new OptionError(name, "true or false", got);
 }
 
-function settings(options: TerminalOptions) {
+/**
+ * The options with their defaults, each held against what it may be.
+ *
+ * @param read Reads an outcome: it may refuse some.
+ * @throws {OptionError} An option is not as it must be.
+ * @throws {ProtocolError} An outcome sets a tag or a value that cannot be sent.
+ */
+export function checkOptions(options: TerminalOptions, read: ReadOutcome = toOutcome): Settings {
   const numbers = Object.entries<Option>(OPTIONS).filter(([, { min }]) => min !== undefined)
     .map(([name, option]) => [name, inRange(name, option, options[name as NumberOption])]);
   const { sellerContract = OPTIONS.sellerContract.default } = options;
   if (!/^[\x20-\xff]{1,10}$/.test(sellerContract)) {
     throw new OptionError("sellerContract", "1 to 10 characters of Latin-1", sellerContract);
   }
-  const checked = {
+  const checked: Settings = {
     ...Object.fromEntries(numbers) as Record<NumberOption, number>,
     host: options.host ?? "",
-    outcome: toSource(options.outcome === undefined ? "success" : options.outcome),
-    next: (options.next ?? []).map((outcome): Queued => ({ outcome: toOutcome(outcome, "next") })),
-    when: byAmount(options.when === undefined ? {} : options.when),
+    outcome: toSource(options.outcome === undefined ? "success" : options.outcome, read),
+    next: (options.next ?? []).map((outcome): Queued => ({ outcome: read(outcome, "next") })),
+    when: byAmount(options.when === undefined ? {} : options.when, read),
     exclusive: checkBoolean("exclusive", options.exclusive),
     strict: checkBoolean("strict", options.strict),
     interactive: checkBoolean("interactive", options.interactive),
@@ -554,20 +587,14 @@ function settings(options: TerminalOptions) {
   return checked;
 }
 
-function toSource(outcome: OutcomeOrText | Decide): Outcome | Decide {
-  return typeof outcome === "function" ? outcome : toOutcome(outcome);
+function toSource(outcome: OutcomeOrText | Decide, read: ReadOutcome): Outcome | Decide {
+  return typeof outcome === "function" ? outcome : read(outcome);
 }
 
-/** An outcome for one transaction, of one cash register (CA) or of any. */
-interface Queued {
-  outcome: Outcome;
-  register?: string;
-}
-
-/** Outcomes by amount: the whole amounts first, then more last digits before fewer. */
-type ByAmount = readonly [amount: string, Outcome][];
-
-function byAmount(when: NonNullable<TerminalOptions["when"]>): ByAmount {
+function byAmount(
+  when: NonNullable<TerminalOptions["when"]>,
+  read: ReadOutcome,
+): Settings["when"] {
   const outcomes = new Map<string, Outcome>();
   checkObject("when", "outcomes by amount", when);
   for (const [text, outcome] of Object.entries(when)) {
@@ -576,7 +603,7 @@ function byAmount(when: NonNullable<TerminalOptions["when"]>): ByAmount {
       throw new OptionError("when", "minor units such as 1234, or * and last digits", text);
     }
     if (outcomes.has(amount)) throw new OptionError("when", "each amount once", text);
-    outcomes.set(amount, toOutcome(outcome, "when"));
+    outcomes.set(amount, read(outcome, "when"));
   }
   const lastDigits = (amount: string): number => amount.startsWith("*") ? amount.length : Infinity;
   return [...outcomes].sort(([one], [other]) => lastDigits(other) - lastDigits(one) || 0);
@@ -822,7 +849,7 @@ export interface Reply {
   onDue?: () => void;
 }
 
-/** Gives the reply to a request. */
+/** Gives the reply to a request. It must not throw or reject. */
 export type Handler = (received: Received, session: Session) => Reply | Promise<Reply>;
 
 /** What is noticed besides deviations: codes and words. A warning about a tag begins with it. */
@@ -852,17 +879,52 @@ function warning<Code extends keyof typeof WARNINGS>(
   return { code, text, ...(tag && { tag }) };
 }
 
-/** Receives what a simulated terminal decides. */
-interface Notes {
+/** Is told what a simulated terminal decides. */
+export interface Notes {
+  /** Something was noticed. */
   warn(session: Session, warning: Warning, level?: LogLevel): void;
+  /** A person is to decide. */
   waiting(session: Session): void;
+  /** How it is to end. */
   decided(session: Session, outcome: Outcome): void;
+  /** What the POS had printed. */
   printed(session: Session, text: string): void;
 }
 
+/** What of a terminal can be steered while it runs. */
+export interface Steered {
+  /** What it does, which may change from one request to the next. */
+  readonly script: Settings;
+  /** The numbers of the transactions that wait for a person. */
+  readonly waiting: readonly number[];
+  /** Decides on a transaction for a person, if it waits for one. */
+  decide(transaction: number, outcome: OutcomeOrText): boolean;
+  /** Forgets the last attempt of a cash register, or of all. */
+  forget(register?: string): void;
+}
+
+/**
+ * The outcome for a request by its amount, else the next that is queued, which is taken from the
+ * queue, if any.
+ */
+export function outcomeFor(request: Readonly<Message>, script: Settings): Outcome | undefined {
+  if (request["CD"] === "I") return undefined;
+  const amount = withoutZeros(request["CB"] ?? "");
+  const matches = ([wanted]: readonly [amount: string, outcome: Outcome]): boolean =>
+    wanted.startsWith("*")
+      ? amount.padStart(wanted.length - 1, "0").endsWith(wanted.slice(1))
+      : amount === wanted;
+  const found = amount === "" ? undefined : script.when.find(matches);
+  if (found) return found[1];
+  const { next } = script;
+  const own = next.findIndex(({ register }) => register === request["CA"]);
+  const at = own < 0 ? next.findIndex(({ register }) => register === undefined) : own;
+  return at < 0 ? undefined : next.splice(at, 1)[0]?.outcome;
+}
+
 /** Decides what a terminal answers, and remembers what a duplicate repeats. */
-class Simulation {
-  readonly script: Settings; // which may change from one request to the next
+class Simulation implements Steered {
+  readonly script: Settings;
   readonly #notes: Notes;
   readonly #attempts = new Map<string, Attempt>(); // by cash register
   readonly #questions = new Map<number, (outcome: Outcome) => void>(); // by transaction
@@ -874,7 +936,6 @@ class Simulation {
     this.#notes = notes;
   }
 
-  /** Forgets the last attempt of a cash register, or of all. */
   forget(register?: string): void {
     if (register === undefined) this.#attempts.clear();
     else this.#attempts.delete(register);
@@ -889,7 +950,7 @@ class Simulation {
     this.#underWay++;
     session.onOver = this.#onOver;
     const asksPerson = this.script.interactive && !answersAtOnce(request);
-    const source = this.#ownOutcome(request) ??
+    const source = outcomeFor(request, this.script) ??
       (asksPerson ? this.#askPerson : this.script.outcome);
     return typeof source === "function"
       ? this.#ask(source, request, session)
@@ -908,31 +969,13 @@ class Simulation {
     return "07";
   }
 
-  /** The outcome for a request by its amount, else the next that is queued, if any. */
-  #ownOutcome(request: Readonly<Message>): Outcome | undefined {
-    if (request["CD"] === "I") return undefined;
-    const amount = withoutZeros(request["CB"] ?? "");
-    const matches = ([wanted]: [amount: string, outcome: Outcome]): boolean =>
-      wanted.startsWith("*")
-        ? amount.padStart(wanted.length - 1, "0").endsWith(wanted.slice(1))
-        : amount === wanted;
-    const found = amount === "" ? undefined : this.script.when.find(matches);
-    if (found) return found[1];
-    const { next } = this.script;
-    const own = next.findIndex(({ register }) => register === request["CA"]);
-    const at = own < 0 ? next.findIndex(({ register }) => register === undefined) : own;
-    return at < 0 ? undefined : next.splice(at, 1)[0]?.outcome;
-  }
-
   readonly #askPerson: Decide = (_request, number) =>
     new Promise((resolve) => this.#questions.set(number, resolve));
 
-  /** The numbers of the transactions that wait for a person. */
   get waiting(): number[] {
     return [...this.#questions.keys()];
   }
 
-  /** Decides on a transaction for a person, if it waits for one. */
   decide(number: number, outcome: OutcomeOrText): boolean {
     const decided = toOutcome(outcome);
     const resolve = this.#questions.get(number);
@@ -1080,15 +1123,22 @@ export interface Gone {
 }
 
 /** Is told what happens on the network, everything once. */
-interface Observer {
+export interface Observer {
+  /** A line for the log; the text is asked for if the level is wanted. */
   log(level: LogLevel, text: () => string): void;
-  /** Gives the transaction its number. */
+  /** A request is there. Gives the transaction its number. */
   request(session: Session, received: Received): number;
+  /** The final answer is due, and not yet written. */
   due(session: Session, answer: WireMessage): void;
+  /** An answer was written, or would have been. */
   answer(session: Session, sent: Sent, milliseconds: number): void;
+  /** Nothing is written for an answer. */
   nothing(session: Session): void;
+  /** The POS has left without the whole answer. */
   gone(session: Session, gone: Gone): void;
+  /** The transaction is over. */
   over(session: Session): void;
+  /** A connection is closed; `used`: whether anything came on it. */
   closed(connection: number, by: Side, used: boolean): void;
 }
 
@@ -1123,16 +1173,27 @@ const IDLE_CHECK = 10_000;
 const LEFT = "the POS has closed its side";
 
 /** Something that listens. */
-interface Listening {
+export interface Listening {
+  /** The address. */
   host: string;
+  /** The TCP port. */
   port: number;
   /** Ends the connections of the transactions under way for which that is wanted. */
   drop(wanted: (session: Session) => boolean): void;
+  /** Stops, and ends all connections. */
   close(): Promise<void>;
 }
 
-/** Serves requests on TCP: sockets, their order, their bounds and what goes wrong on the wire. */
-async function serve(settings: Settings, handler: Handler, observer: Observer): Promise<Listening> {
+/**
+ * Serves requests on TCP: sockets, their order, their bounds and what goes wrong on the wire.
+ *
+ * @throws {ListenError} It cannot listen there.
+ */
+export async function serve(
+  settings: Settings,
+  handler: Handler,
+  observer: Observer,
+): Promise<Listening> {
   const sockets = new Set<net.Socket>();
   const connections = new Set<Connection>(); // of the sockets, and of payments whose POS has gone
   let accepted = 0;
@@ -1430,7 +1491,7 @@ class Connection implements FramerOwner {
     const { segments, pause = 0, then }: Transmission = transmission ?? { segments: [answer.raw] };
     if (segments.length > 1) this.#socket.setNoDelay(); // or the system puts them together
     for (const [index, segment] of segments.entries()) {
-      if (index > 0) await this.#sleep(pause);
+      if (index > 0) await this.#sleep(typeof pause === "number" ? pause : pause[index - 1] ?? 0);
       if (!this.#socket.writable || (index > 0 && turn.gone !== undefined)) break;
       this.#send(turn, segment, segments.length > 1);
     }
@@ -1606,6 +1667,7 @@ export type TerminalEvent =
     | (About & WireMessage & {
       event: "request" | "invalid";
       address: string;
+      segments?: readonly Segment[]; // if there are several
       warnings: readonly Warning[];
       error?: string;
       at?: number;
@@ -1684,8 +1746,9 @@ interface Waiter extends PromiseWithResolvers<Transaction> {
 }
 
 /** Takes note of all that happens, and tells it: transactions, events, log, waits. */
-class Journal implements Observer, Notes {
-  readonly listeners = new Set<Listener>();
+export class Journal implements Observer, Notes {
+  /** Who is told each event. */
+  readonly listeners: Set<Listener> = new Set();
   readonly #settings: Settings;
   readonly #transactions: Current[] = [];
   readonly #underWay = new Map<Session, Entry>();
@@ -1695,6 +1758,7 @@ class Journal implements Observer, Notes {
   #count = 0;
   #isClosed = false;
 
+  /** A journal that tells the log and the events of these settings. */
   constructor(settings: Settings) {
     this.#settings = settings;
     if (settings.onEvent) this.listeners.add(settings.onEvent);
@@ -1711,9 +1775,10 @@ class Journal implements Observer, Notes {
     callBack(() => log(level, text()));
   }
 
-  listening(host: string, port: number): void {
+  /** It listens, and what it will do, in words. */
+  listening(host: string, port: number, what: string = told(this.#settings)): void {
     const where = host === "::" || host === "0.0.0.0" ? "every interface," : host;
-    this.log("info", () => `listening on ${where} port ${port}, ${told(this.#settings)}`);
+    this.log("info", () => `listening on ${where} port ${port}, ${what}`);
     this.#emit(() => ({ event: "listening", host, port }));
   }
 
@@ -1740,8 +1805,7 @@ class Journal implements Observer, Notes {
       connection,
       transaction: number,
       address,
-      raw,
-      message,
+      ...transaction.request,
       warnings: [...warnings],
       ...(error && { error: error.message, at: error.at ?? 0 }),
     }), received);
@@ -1898,6 +1962,7 @@ class Journal implements Observer, Notes {
     );
   }
 
+  /** Ends all waits: nothing more happens. */
   close(): void {
     this.#isClosed = true;
     this.#settle(
@@ -2111,26 +2176,41 @@ export interface Terminal extends AsyncDisposable {
  * ```
  */
 export async function startTerminal(options: TerminalOptions = {}): Promise<Terminal> {
-  const initial = settings(options);
+  const initial = checkOptions(options);
   const journal = new Journal(initial);
   const simulation = new Simulation({ ...initial, next: [...initial.next] }, journal);
-  const { script } = simulation;
   const listening = await serve(initial, simulation.handle, journal);
+  journal.listening(listening.host, listening.port);
+  return terminalOf(initial, simulation, journal, listening);
+}
+
+/**
+ * The terminal that its parts make: what was asked for, what decides, what happened, what listens.
+ *
+ * @param read Reads the outcomes that it is given: it may refuse some.
+ */
+export function terminalOf(
+  initial: Settings,
+  steered: Steered,
+  journal: Journal,
+  listening: Listening,
+  read: ReadOutcome = toOutcome,
+): Terminal {
+  const { script } = steered;
   const { host, port } = listening;
-  journal.listening(host, port);
   const change = (changes: TerminalChanges): void => {
     const names = Object.keys(changes).filter((name) =>
       changes[name as keyof TerminalChanges] !== undefined
     );
     checkNames("settings", "names from", CHANGEABLE, names);
-    const checked = settings(changes);
+    const checked = checkOptions(changes, read);
     Object.assign(
       script,
       Object.fromEntries(Object.entries(checked).filter(([name]) => names.includes(name))),
     );
   };
   const queue = (outcomes: readonly OutcomeOrText[], register?: string): void => {
-    const queued = outcomes.map((outcome) => ({ outcome: toOutcome(outcome, "next") }));
+    const queued = outcomes.map((outcome) => ({ outcome: read(outcome, "next") }));
     script.next.push(...queued.map((one) => register === undefined ? one : { ...one, register }));
   };
   const close = (): Promise<void> => {
@@ -2153,11 +2233,11 @@ export async function startTerminal(options: TerminalOptions = {}): Promise<Term
         exclusive,
         interactive,
         next: next.map(({ outcome, ...of }) => ({ ...of, outcome: formatOutcome(outcome) })),
-        waiting: simulation.waiting,
+        waiting: [...steered.waiting],
       };
     },
     change,
-    setOutcome: (outcome) => change({ outcome: toSource(outcome) }),
+    setOutcome: (outcome) => change({ outcome: toSource(outcome, read) }),
     setWhen: (when) => change({ when }),
     nextOutcome: (...outcomes) => queue(outcomes),
     nextOutcomeOf: (register, ...outcomes) => queue(outcomes, register),
@@ -2166,13 +2246,13 @@ export async function startTerminal(options: TerminalOptions = {}): Promise<Term
         register !== undefined && queued.register !== register
       );
     },
-    decide: (transaction, outcome) => simulation.decide(transaction, outcome),
+    decide: (transaction, outcome) => steered.decide(transaction, outcome),
     reset(register) {
       journal.rejectWaits(register); // before what is under way ends
       listening.drop((session) => journal.isOf(register, session));
       if (register === undefined) Object.assign(script, initial, { next: [...initial.next] });
       else script.next = script.next.filter((queued) => queued.register !== register);
-      simulation.forget(register);
+      steered.forget(register);
       journal.reset(register);
     },
     waitForTransaction: (options) => journal.wait(options),
@@ -2296,7 +2376,7 @@ examples:\n${shown}`;
     ...(when && { when: readWhen(when) }),
     ...(next && { next: next.map((text) => parseOutcome(text, "next")) }),
   };
-  settings(Object.fromEntries(Object.entries(terminal).filter(([name]) => !(name in own))));
+  checkOptions(Object.fromEntries(Object.entries(terminal).filter(([name]) => !(name in own))));
   const ignored = failureType !== undefined && !failure;
   const warnings = ignored ? ["--failure-type is ignored without --failure"] : [];
   return { terminal, interactive, json, warnings };
