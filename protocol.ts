@@ -23,6 +23,7 @@
  * 7. public lists of EMV application identifiers
  * 8. Viva, "AP Concert ECR integration protocol", public developer page
  * 9. HiPay, public pages on its Android and smart-terminal connectors
+ * 10. an installer's guide for an Ingenico AXIUM DX8000 with Nepting, in a public repository
  *
  * @example A message to bytes and back
  * ```ts
@@ -833,8 +834,10 @@ export function wantedReceipt(
 /**
  * A receipt to the value of ZT.
  *
+ * @param wrap After how many characters of AK, and at its end, line feeds stand, as some terminals
+ * have it. (2)(3) Default: there are none.
  * @throws {ProtocolError} The text is not 1 to 675 characters of Latin-1: in base64 they are the
- * 900 that AK holds.
+ * 900 that AK holds. Line feeds take from them.
  * @example
  * ```ts
  * import assert from "node:assert/strict";
@@ -844,15 +847,17 @@ export function wantedReceipt(
  * assert.equal(zt, "CK003100AK008REVCSVQ=");
  * ```
  */
-export function encodeReceipt({ copy, format, text }: Receipt): string {
+export function encodeReceipt({ copy, format, text }: Receipt, wrap = 0): string {
   const kind = `1${copy === "merchant" ? 1 : 0}${format === "html" ? 1 : 0}`;
-  if (text.length > 675) {
+  const size = text.length && 4 * Math.ceil(text.length / 3);
+  if (size + (wrap && Math.ceil(size / wrap)) > 900) {
     throw new ProtocolError(
       `tag AK: expected a receipt of at most 675 characters, got ${text.length}`,
     );
   }
   encodeField("AK", text); // as text too: what btoa() throws of other characters is no ProtocolError
-  return encodeField("CK", kind) + encodeField("AK", btoa(text));
+  const base64 = wrap ? btoa(text).replace(new RegExp(`.{1,${wrap}}`, "g"), "$&\n") : btoa(text);
+  return encodeField("CK", kind) + encodeField("AK", base64);
 }
 
 /**

@@ -350,6 +350,209 @@ function keysOf<Key extends string>(table: Readonly<Record<Key, unknown>>): Key[
   return Object.keys(table) as Key[];
 }
 
+// ---------------------------------------------------------------- models
+
+/** In what a terminal differs from the reference. What is absent is as there. */
+export interface Traits {
+  /** CZ and CJ of its own, in every answer. */
+  identity?: { readonly CZ: string; readonly CJ: string };
+  /** The only tags of a request that it gives back. */
+  copies?: readonly string[];
+  /** Characters of CF that it gives back. */
+  returnsCF?: number;
+  /** Characters of CF that are no deviation. */
+  takesCF?: number;
+  /** AF for what a person abandons. */
+  abandon?: string;
+  /** Whether the amount is missing then. */
+  dropsCB?: true;
+  /** AF beside AE 10. */
+  approvedAF?: string;
+  /** Whether a card that was refused has an AC, and what AF says after its two digits. */
+  refusal?: { readonly AC: true; readonly detail: string };
+  /** Whether AE and AF of AF 09 come before what is given back. */
+  statusFirst?: true;
+  /** What hides digits of AA. */
+  mask?: string;
+  /** AL, with AA. */
+  AL?: string;
+  /** Columns of a receipt, whether lines are filled up with blanks, and characters of AK to a line. */
+  receipt?: { readonly columns: number; readonly filled?: boolean; readonly wrap: number };
+  /** AE for BA 1, or that nothing is answered. */
+  atOnce?: "10" | "nothing";
+  /** Tags of a request that it answers AF 09 to. */
+  refuses?: readonly string[];
+  /** Tags of a request that it fails on: AF 09 is our choice. */
+  failsOn?: readonly string[];
+  /** Values of CD that it does not know. */
+  lacks?: readonly string[];
+  /** Whether it has AP, AQ and ID in its answers, and gives back CH and IM. */
+  vendorTags?: true;
+  /** The action that asks for the status of a transaction. */
+  status?: string;
+  /** The port that it listens on by default. */
+  port?: number;
+  /** That it reads no request while it is busy; otherwise it answers AE 01, AF 07. */
+  busy?: "unread";
+  /** What its screen shows for a duplicate of a failure, and of nothing. */
+  screens?: { readonly failed: string; readonly none: string };
+  /** What else is known of it, and how to have it. */
+  notes?: readonly string[];
+}
+
+/** A terminal that exists. */
+export interface Model {
+  /** What it is. */
+  readonly is: string;
+  /** What is known of it, by the sources that say so: their numbers in protocol.ts. */
+  readonly known: Readonly<Record<string, Traits>>;
+}
+
+/** The models of terminals. Nothing is known of one but what its row says. */
+export const MODELS = {
+  reference: {
+    is: "the scripts of akretion/caisse-ap-ip; below, in what others differ",
+    known: {},
+  },
+  desk5000: {
+    is: "Ingenico Desk/5000, Concert V3",
+    known: {
+      "5": {
+        identity: { CZ: "0301", CJ: "330538600404" },
+        dropsCB: true, // seen empty as well
+        failsOn: ["BF"],
+        busy: "unread",
+      },
+      "1": { notes: ["cheques: AF 04 whatever the reason, and no card data, as the reference"] },
+    },
+  },
+  move500: {
+    is: "Ingenico Move/500",
+    known: { "4": { atOnce: "nothing", refuses: ["TI", "LB"], AL: "1" } },
+  },
+  dx8000: {
+    is: "Ingenico AXIUM DX8000 with Nepting",
+    known: {
+      "10": {
+        port: 20_002,
+        notes: [
+          "set so, it answers on a connection of its own to port 20006: --callback 20006",
+          "asleep, or without the protocol, it refuses connections: stop the terminal",
+        ],
+      },
+    },
+  },
+  hipay: {
+    is: "HiPay with Nepting: PAX A920Pro, A80, A50, A35",
+    known: {
+      "2": {
+        identity: { CZ: "0320", CJ: "999999999999" },
+        refusal: { AC: true, detail: "904148HOLDER INVALID" },
+        statusFirst: true,
+        receipt: { columns: 28, wrap: 900 }, // one line feed, at the end
+        lacks: ["2"],
+      },
+      "9": { returnsCF: 32, notes: ["other tags may appear: TAG=VALUE of an outcome"] },
+    },
+  },
+  payxpert: {
+    is: "PayXpert: Castles S1F2, S1P, Sunmi P2",
+    known: {
+      "3": {
+        copies: ["CZ", "CJ", "CA", "CB", "CD", "CE"],
+        abandon: "06",
+        approvedAF: "01",
+        mask: "*",
+        AL: "1",
+        receipt: { columns: 50, filled: true, wrap: 76 },
+        atOnce: "10",
+        vendorTags: true,
+        status: "T",
+        notes: ["not in the foreground, it answers AE 01 at once: --outcome 07,delay=0"],
+      },
+    },
+  },
+  viva: { is: "Viva on Android: PAX", known: { "8": { takesCF: 183 } } },
+  v240m: {
+    is: "Verifone V240m",
+    known: {
+      "9": {
+        screens: {
+          failed: "DERNIERE TRANSACTION NON ABOUTIE PAS DE DUPLICATA",
+          none: "DUPLICATA IMPOSSIBLE",
+        },
+        notes: ["a duplicate is about the last attempt, as with the reference"],
+      },
+    },
+  },
+} as const satisfies Readonly<Record<string, Model>>;
+
+/** The name of a model. */
+export type ModelName = keyof typeof MODELS;
+
+/** What is known of each model, from all its sources. */
+const TRAITS = Object.fromEntries(
+  Object.entries<Model>(MODELS).map(([name, { known }]) => [
+    name,
+    Object.assign({}, ...Object.values(known)),
+  ]),
+) as Record<ModelName, Traits>;
+
+/** A trait in words. */
+const TOLD: {
+  readonly [Name in keyof Traits]-?: (
+    trait: NonNullable<Traits[Name]>,
+  ) => string | readonly string[];
+} = {
+  identity: ({ CZ, CJ }) => `CZ ${CZ} and CJ ${CJ} of its own`,
+  copies: (tags) => `gives back ${tags.join(" ")} only`,
+  returnsCF: (count) => `gives back ${count} characters of CF`,
+  takesCF: (count) => `takes a CF of ${count} characters`,
+  abandon: (code) => `abandon: AF ${code}`,
+  dropsCB: () => "abandon: without CB",
+  approvedAF: (code) => `AF ${code} beside AE 10`,
+  refusal: ({ detail }) => `refused: with AC, and AF 04 followed by ${detail}`,
+  statusFirst: () => "AF 09: AE and AF before what is given back",
+  mask: (character) => `AA is masked with ${character}`,
+  AL: (value) => `AL ${value} with AA`,
+  receipt: ({ columns, filled, wrap }) =>
+    `receipts of ${columns} columns${filled ? ", filled up with blanks" : ""}, a line feed ${
+      wrap < 900 ? `after every ${wrap} characters and ` : ""
+    }at the end of AK`,
+  atOnce: (AE) => `BA 1: ${AE === "10" ? "AE 10" : "no answer"}`,
+  refuses: (tags) => `AF 09 to ${tags.join(" and ")}`,
+  failsOn: (tags) => `fails on ${tags.join(" and ")} (AF 09 is our choice)`,
+  lacks: (actions) => `AF 12 to CD ${actions.join(" ")}`,
+  vendorTags: () => [
+    "AP, AQ and ID in answers, CH and IM given back",
+    "IM of a credit is the ID of a debit (AF 07 to another is our choice)",
+  ],
+  status: (action) => `CD ${action} tells how the last transaction ended (its form is our choice)`,
+  port: (port) => `listens on port ${port}`,
+  busy: () => "busy, it reads no request until it is free: with --exclusive",
+  screens: ({ failed, none }) => [
+    `a duplicate of a failure: its screen shows ${failed}`,
+    `a duplicate of nothing: its screen shows ${none}`,
+  ],
+  notes: (texts) => texts,
+};
+
+/** The models, for people. */
+function modelsText(): string {
+  const texts = Object.entries<Model>(MODELS).map(([name, { is, known }]) => {
+    const traits = Object.entries(known).flatMap(([source, traits]) =>
+      Object.entries(traits).flatMap(([trait, value]) => {
+        const told = TOLD[trait as keyof Traits] as (value: unknown) => string | string[];
+        return [told(value)].flat().flatMap((text) =>
+          wrap(`(${source}) ${text}`, 66).map((line, at) => (at ? "    " : "") + line)
+        );
+      })
+    );
+    return [`${name.padEnd(11)}${is}`, ...traits.map((line) => `           ${line}`)].join("\n");
+  });
+  return `${texts.join("\n\n")}\n\nIn brackets: where it was seen, see protocol.ts.\n`;
+}
+
 // ---------------------------------------------------------------- options
 
 /**
@@ -359,8 +562,13 @@ function keysOf<Key extends string>(table: Readonly<Record<Key, unknown>>): Key[
 export interface TerminalOptions {
   /** Address or name to listen on. Default: every interface. */
   host?: string;
-  /** TCP port; 0 takes a free one, see {@linkcode Terminal.port}. Default: 8888. (1)(2)(3) */
+  /**
+   * TCP port; 0 takes a free one, see {@linkcode Terminal.port}. Default: that of the model, else
+   * 8888. (1)(2)(3)
+   */
   port?: number;
+  /** The terminal that it behaves as, see {@linkcode MODELS}. Default: reference. */
+  model?: ModelName;
   /** How a transaction ends. Default: success. */
   outcome?: OutcomeOrText | Decide;
   /** Outcomes for one transaction each, in order. */
@@ -385,6 +593,11 @@ export interface TerminalOptions {
    * decided is added to `outcome`, and answered at once.
    */
   interactive?: boolean;
+  /**
+   * TCP port of the POS that answers go to, on a connection of the terminal's own to the address
+   * that the request came from. (4)(10) Default: 0, answers go where the request came from.
+   */
+  callback?: number;
   /** CG, the merchant contract number, 1 to 10 characters. Default: 424242. (1) */
   sellerContract?: string;
   /**
@@ -460,6 +673,12 @@ const OPTIONS = {
     help: "TCP port, 0 for a free one",
   },
   host: { value: "HOST", help: "address or name (every interface)" },
+  model: {
+    heading: "Which terminal it is",
+    value: "MODEL",
+    default: "reference",
+    help: "a terminal that exists; list tells what is known of them",
+  },
   when: {
     heading: "How a transaction ends. The first of these that applies decides",
     value: "AMOUNT=OUTCOME",
@@ -496,6 +715,14 @@ const OPTIONS = {
     value: "NUMBER",
     default: "424242",
     help: "the merchant contract number, CG",
+  },
+  callback: {
+    value: "PORT",
+    default: 0,
+    min: 0,
+    max: 65_535,
+    whole: true,
+    help: "answers go to this port of the POS",
   },
   exclusive: { help: "one transaction at a time: AF 07 to others" },
   strict: { help: "AF 09 to what deviates from the protocol" },
@@ -563,8 +790,10 @@ function checkBoolean(name: string, got: unknown = false): boolean {
  * @throws {ProtocolError} An outcome sets a tag or a value that cannot be sent.
  */
 export function checkOptions(options: TerminalOptions, read: ReadOutcome = toOutcome): Settings {
+  const model = oneOf("model", keysOf(MODELS), options.model ?? OPTIONS.model.default);
+  const given = { ...options, port: options.port ?? TRAITS[model].port };
   const numbers = Object.entries<Option>(OPTIONS).filter(([, { min }]) => min !== undefined)
-    .map(([name, option]) => [name, inRange(name, option, options[name as NumberOption])]);
+    .map(([name, option]) => [name, inRange(name, option, given[name as NumberOption])]);
   const { sellerContract = OPTIONS.sellerContract.default } = options;
   if (!/^[\x20-\xff]{1,10}$/.test(sellerContract)) {
     throw new OptionError("sellerContract", "1 to 10 characters of Latin-1", sellerContract);
@@ -572,6 +801,7 @@ export function checkOptions(options: TerminalOptions, read: ReadOutcome = toOut
   const checked: Settings = {
     ...Object.fromEntries(numbers) as Record<NumberOption, number>,
     host: options.host ?? "",
+    model,
     outcome: toSource(options.outcome === undefined ? "success" : options.outcome, read),
     next: (options.next ?? []).map((outcome): Queued => ({ outcome: read(outcome, "next") })),
     when: byAmount(options.when === undefined ? {} : options.when, read),
@@ -623,6 +853,10 @@ export interface AnswerContext {
   time: Date;
   /** The last attempt of the cash register to move money, if it made one. */
   last: Attempt | undefined;
+  /** Whether a debit was approved that has this ID. Default: none was. */
+  isDebit?: (id: string) => boolean;
+  /** In what the terminal differs from the reference. Default: in nothing. */
+  traits?: Traits;
 }
 
 /** An attempt to move money, as a duplicate tells it. */
@@ -639,25 +873,37 @@ export function answerTo(
   outcome: Outcome,
   context: AnswerContext,
 ): Message {
-  const answer = echo(request);
+  const { traits = {}, time, last } = context;
+  const answer = echo(request, traits);
   const { CD: action = "", CK: ck = "" } = request;
   if (answersAtOnce(request)) {
     if (action === "I") setTags(answer, { CB: "", CE: "" });
-    return setTags(answer, { AE: action === "I" ? "10" : "11", ...outcome.tags });
+    const taken = traits.atOnce === "10" ? "10" : "11";
+    return setTags(answer, { AE: action === "I" ? "10" : taken, ...outcome.tags });
   }
   if (movesMoney(action)) {
-    Object.assign(answer, moneyResult(request, outcome, context.sellerContract));
+    setTags(answer, moneyResult(request, outcome, context));
     setTags(answer, outcome.tags); // which the receipt has too
-    addReceipt(answer, ck, answer, context.time);
+    addReceipt(answer, ck, answer, time, traits.receipt);
   } else if (outcome.failure) setTags(answer, { AE: "01", AF: outcome.failure });
-  else if (action === "3") addDuplicate(answer, ck, context.last);
-  else answer["AE"] = "10";
+  else if (action === traits.status) addLast(answer, last);
+  else if (action === "3") {
+    // AF is our choice, and so is a receipt where CK asks for none.
+    if (last?.answer["AE"] !== "10") setTags(answer, { AE: "01", AF: last ? "07" : "10" });
+    else {
+      addLast(answer, last);
+      addReceipt(answer, ck || "100", last.answer, last.time, traits.receipt, true);
+    }
+  } else answer["AE"] = "10";
   return setTags(answer, outcome.tags);
 }
 
 /** The answer to a request that is not served. */
-function notServed(request: Readonly<Message>, AF: string): Message {
-  return { ...echo(request), AE: "01", AF };
+function notServed(request: Readonly<Message>, AF: string, traits: Traits): Message {
+  const status = { AE: "01", AF };
+  const { CZ, CJ, ...others } = echo(request, traits);
+  if (traits.statusFirst && AF === "09") return { CZ, CJ, ...status, ...others } as Message;
+  return { ...echo(request, traits), ...status };
 }
 
 /**
@@ -665,10 +911,12 @@ function notServed(request: Readonly<Message>, AF: string): Message {
  * own where there is none (our choice: that of the reference). Not those without a value, which a
  * terminal leaves out (2)(6), nor AE, AF and ZT, which are the terminal's to say.
  */
-function echo(request: Readonly<Message>): Message {
-  const fields: Message = { CZ: request["CZ"] || "0300" };
+function echo(request: Readonly<Message>, { identity, copies, returnsCF }: Traits): Message {
+  const fields: Message = { CZ: request["CZ"] || "0300", ...identity };
   for (const [tag, value] of Object.entries(request)) {
-    if (value !== "" && tag !== "AE" && tag !== "AF" && tag !== "ZT") fields[tag] = value;
+    if (value === "" || tag === "AE" || tag === "AF" || tag === "ZT") continue;
+    if ((copies && !copies.includes(tag)) || (identity && tag in identity)) continue;
+    fields[tag] = tag === "CF" ? value.slice(0, returnsCF) : value;
   }
   return fields;
 }
@@ -683,49 +931,65 @@ function askedFor({ CC = "000" }: Readonly<Message>): string | undefined {
   return CC === "000" || CC === "00C" ? undefined : CC;
 }
 
-/** The fields that tell how money was moved, or why not, in the order of the reference. (1) */
+/**
+ * The fields that tell how money was moved, or why not, in the order of the reference. (1) One
+ * without a value is left out.
+ */
 function moneyResult(
   request: Readonly<Message>,
   { failure, card }: Outcome,
-  contract: string,
+  { sellerContract, time, isDebit, traits = {} }: AnswerContext,
 ): Message {
+  const { CF = "", CH = "", IM = "" } = request;
+  const { abandon = "11", dropsCB, refusal, approvedAF = "", mask = "#", AL = "" } = traits;
+  const { returnsCF, vendorTags } = traits;
   const cheque = request["CC"] === "00C";
   // For cheques an Ingenico answers AF 04 whatever the reason, and no card data on success. (1)
-  if (failure) return { AE: "01", AF: cheque ? "04" : failure };
+  if (failure && cheque) return { AE: "01", AF: "04" };
+  if (failure === "11") return { ...(dropsCB && { CB: "" }), AE: "01", AF: abandon };
+  if (failure === "04" && refusal) {
+    return { AC: randomDigits(6), AE: "01", AF: `04${refusal.detail.padEnd(AF_DETAIL)}` };
+  }
+  if (failure) return { AE: "01", AF: failure };
+  if (vendorTags && request["CD"] === "1" && IM !== "" && !isDebit?.(IM)) {
+    return { AE: "01", AF: "07" }; // the reason is our choice
+  }
   if (cheque) return { AE: "10" };
   const asked = askedFor(request);
   const known = asked === undefined || card
     ? CARDS[card ?? "cbcontact"]
     : Object.values(CARDS).find(({ CC }) => CC === asked);
   const { AI = "" } = known ? BRANDS[known.brand] : {};
-  const AA = known?.CI ? `${randomDigits(6)}######${randomDigits(4)}` : "";
+  const AA = known?.CI ? `${randomDigits(6)}${mask.repeat(6)}${randomDigits(4)}` : "";
   const expiry = two((new Date().getFullYear() + 1) % 100) +
     two(1 + Math.floor(Math.random() * 12));
-  return setTags({}, {
+  return {
     AE: "10",
+    AF: approvedAF,
     CC: known?.CC ?? asked ?? "",
     CI: known?.CI ?? "",
     AC: randomDigits(6),
     AA,
+    AL: AA && AL,
     AI,
     AB: AA && expiry,
-    CF: request["CF"] || "1010000000",
-    CG: contract,
-  });
+    CF: CF.slice(0, returnsCF) || "1010000000",
+    CG: sellerContract,
+    // Of 13 characters, 2 to 20, and a text (3): the rest of their form is our choice.
+    ...(vendorTags && { AP: `${time.getTime()}`, AQ: TERMINAL, ID: randomDigits(12), CH, IM }),
+  };
 }
 
-/**
- * Adds the last attempt of a cash register to an answer, if it succeeded. (9) A receipt is added
- * also where CK asks for none. Without one to repeat the answer is AE 01; AF and receipt are our
- * choice.
- */
-function addDuplicate(answer: Message, ck: string, last: Attempt | undefined): void {
-  if (last?.answer["AE"] !== "10") setTags(answer, { AE: "01", AF: last ? "07" : "10" });
-  else {
-    const { CZ: _CZ, CJ: _CJ, CD: _CD, CK: _CK, ZT: _ZT, ...result } = last.answer;
-    Object.assign(answer, result);
-    addReceipt(answer, ck || "100", last.answer, last.time, true);
-  }
+/** Characters after AF's two digits: an authorisation response, a text, and two more codes. (2) */
+const AF_DETAIL = 2 + 21 + 2 + 2;
+/** The number of the terminal. */
+const TERMINAL = "00000001";
+
+/** Adds to an answer how the last attempt of a cash register ended. (9) */
+function addLast(answer: Message, last: Attempt | undefined): void {
+  if (!last) return void setTags(answer, { AE: "01", AF: "10" });
+  const { CZ: _CZ, CJ: _CJ, CD: _CD, CK: _CK, ZT: _ZT, ...result } = last.answer;
+  Object.assign(answer, result);
 }
 
 function randomDigits(count: number): string {
@@ -756,15 +1020,16 @@ function amountText(message: Readonly<Message>): string {
 }
 
 /**
- * Adds the receipt that CK asks for, if any: lines of 24 columns that have what those of real
- * terminals have, in French like them. (2)(3) The first line, those about a failure, the duplicate
- * and the cancellation are our choice.
+ * Adds the receipt that CK asks for, if any: lines, of 24 columns by default, that have what those
+ * of real terminals have, in French like them. (2)(3) The first line, those about a failure, the
+ * duplicate and the cancellation are our choice, and which go where AK has no room for all.
  */
 function addReceipt(
   to: Message,
   ck: string,
   answer: Readonly<Message>,
   time: Date,
+  { columns, filled = false, wrap }: NonNullable<Traits["receipt"]> = { columns: 24, wrap: 0 },
   duplicate = false,
 ): void {
   const wanted = wantedReceipt(ck);
@@ -773,6 +1038,8 @@ function addReceipt(
   const card = Object.values(CARDS).find(({ CC }) => CC === answer["CC"]);
   const done = answer["AE"] === "10";
   const date = [time.getDate(), time.getMonth() + 1, time.getFullYear() % 100].map(two).join("/");
+  const [merchant, number] = ["COMMERCE SIMULE", `TERMINAL ${TERMINAL}`];
+  const label = card && BRANDS[card.brand].label;
   const lines = [
     "SIMULATION SANS VALEUR",
     duplicate && "DUPLICATA",
@@ -780,27 +1047,29 @@ function addReceipt(
     !card && meaning("CC", askedFor(answer))?.french.toUpperCase(),
     meaning("CI", answer["CI"])?.french.toUpperCase(),
     answer["AI"],
-    card && BRANDS[card.brand].label,
+    label,
     `LE ${date} A ${clock(time)}`,
-    "COMMERCE SIMULE",
+    merchant,
     answer["CG"] && `CONTRAT ${answer["CG"]}`,
-    "TERMINAL 00000001",
+    number,
     answer["AA"],
     answer["AC"] && `AUTORISATION ${answer["AC"]}`,
-    answer["CB"] && `MONTANT${amountText(answer).padStart(17)}`,
+    answer["CB"] && `MONTANT${amountText(answer).padStart(columns - 7)}`,
     answer["CD"] === "1" ? "CREDIT" : answer["CD"] === "2" ? "ANNULATION" : "DEBIT",
     !done && (meaning("AF", answer["AF"])?.french ?? "non effectuée").toUpperCase(),
     !done && "TRANSACTION NON ABOUTIE",
     copy === "customer" ? "TICKET CLIENT" : "TICKET COMMERCANT",
   ];
-  const text = lines.filter((line) => line).map((line) => printable(String(line)).slice(0, 24))
+  const printed = lines.filter((line) => line).map((line) => printable(String(line)));
+  while (filled && printed.length > 12) {
+    const spare = [label, number, merchant].find((line) => line && printed.includes(line));
+    printed.splice(spare === undefined ? 1 : printed.indexOf(spare), 1);
+  }
+  const text = printed.map((line) => line.slice(0, columns).padEnd(filled ? columns : 0))
     .join("\n");
   const html = `<pre>${text.replace(/[<&]/g, " ")}</pre>`; // escaped they would not fit into AK
-  to["ZT"] = encodeReceipt({
-    copy,
-    format: wanted.format,
-    text: wanted.format === "html" ? html : text,
-  });
+  const { copy: _both, format } = wanted;
+  to["ZT"] = encodeReceipt({ copy, format, text: format === "html" ? html : text }, wrap);
 }
 
 // ---------------------------------------------------------------- what a terminal decides
@@ -862,7 +1131,9 @@ const WARNINGS = {
   "read-once": (bytes: number): string =>
     `the POS left after ${bytes} bytes of the answer: it must read on until the answer is whole`,
   "not-read": (): string => "the POS reset the connection: it has perhaps not read the answer",
-  "busy": (): string => "the terminal is busy with another transaction, answered AF 07",
+  "busy": (then: string): string => `the terminal is busy with another transaction, ${then}`,
+  "refused-tag": (tag: string, model: string): string => `${tag}: ${model} answers AF 09 to it`,
+  "callback": (where: string): string => `the answer cannot go to ${where}: nothing listens there`,
   "application": (asked: string, paid: string): string =>
     `CC: ${asked} was asked for, ${paid} paid, as the outcome says`,
   "one-receipt": (): string => "CK: both receipts are asked for, only the customer's is sent",
@@ -887,8 +1158,8 @@ export interface Notes {
   waiting(session: Session): void;
   /** How it is to end. */
   decided(session: Session, outcome: Outcome): void;
-  /** What the POS had printed. */
-  printed(session: Session, text: string): void;
+  /** What its screen shows, or its printer prints. */
+  shows(session: Session, text: string, where?: "screen" | "printed"): void;
 }
 
 /** What of a terminal can be steered while it runs. */
@@ -927,9 +1198,15 @@ class Simulation implements Steered {
   readonly script: Settings;
   readonly #notes: Notes;
   readonly #attempts = new Map<string, Attempt>(); // by cash register
+  readonly #debits = new Map<string, string>(); // the cash registers of those approved, by their ID
   readonly #questions = new Map<number, (outcome: Outcome) => void>(); // by transaction
+  readonly #unread = new Set<() => void>(); // requests that came while it was busy
   #underWay = 0;
-  readonly #onOver = (): void => void this.#underWay--;
+  readonly #onOver = (): void => {
+    this.#underWay--;
+    const [next] = this.#unread;
+    next?.();
+  };
 
   constructor(script: Settings, notes: Notes) {
     this.script = script;
@@ -937,16 +1214,32 @@ class Simulation implements Steered {
   }
 
   forget(register?: string): void {
-    if (register === undefined) this.#attempts.clear();
-    else this.#attempts.delete(register);
+    for (const CA of register === undefined ? [...this.#attempts.keys()] : [register]) {
+      this.#attempts.delete(CA);
+    }
+    for (const [id, CA] of this.#debits) if (CA === (register ?? CA)) this.#debits.delete(id);
   }
+
+  /** What a request has that the protocol, and the model, do not want. */
+  readonly judge = (received: Received): Deviation[] => {
+    const { takesCF = 0, status } = this.#traits;
+    const found = deviations(received);
+    if (found.length === 0 || !(takesCF || status)) return found;
+    const { CD, CF = "" } = received.message;
+    return found.filter(({ code }) =>
+      !(code === "private-data" && CF.length <= takesCF && !/[^\x20-\x7e]/.test(CF)) &&
+      !(code === "unknown-action" && CD === status)
+    );
+  };
 
   readonly handle: Handler = (received, session) => {
     const { message: request, error } = received;
     const failure = this.#refusal(request, session);
     if (failure) {
-      return { answer: wireMessage(notServed(request, failure)), close: error !== undefined };
+      const answer = wireMessage(notServed(request, failure, this.#traits));
+      return { answer, close: error !== undefined };
     }
+    if (this.script.exclusive && this.#underWay > 0) return this.#later(received, session);
     this.#underWay++;
     session.onOver = this.#onOver;
     const asksPerson = this.script.interactive && !answersAtOnce(request);
@@ -957,16 +1250,42 @@ class Simulation implements Steered {
       : this.#execute(request, source, session);
   };
 
+  get #traits(): Traits {
+    return TRAITS[this.script.model];
+  }
+
   /** The AF that a request is refused with, if it is. */
   #refusal(request: Readonly<Message>, session: Session): string | undefined {
-    const { strict, exclusive } = this.script;
-    const refuses = ({ code }: Deviation): boolean =>
+    const { strict, exclusive, model } = this.script;
+    const { refuses = [], failsOn = [], lacks = [], status, busy } = this.#traits;
+    const isRefused = ({ code }: Deviation): boolean =>
       DEVIATIONS[code] === "always" || (strict && DEVIATIONS[code] === "strict");
-    if (session.deviations.some(refuses)) return "09";
-    if (!ACTIONS.has(request["CD"] ?? "")) return "12";
+    if (session.deviations.some(isRefused)) return "09";
+    const refused = [...refuses, ...failsOn].find((tag) => tag in request);
+    if (refused) {
+      this.#notes.warn(session, warning("refused-tag", refused, model));
+      return "09";
+    }
+    const { CD = "" } = request;
+    if (lacks.includes(CD) || (!ACTIONS.has(CD) && CD !== status)) return "12";
     if (!exclusive || this.#underWay === 0) return undefined;
-    this.#notes.warn(session, warning("busy"));
-    return "07";
+    this.#notes.warn(session, warning("busy", busy ? "read when it is free" : "answered AF 07"));
+    return busy ? undefined : "07";
+  }
+
+  /** Handles a request when the terminal is free: until then it has not been read. */
+  #later(received: Received, session: Session): Promise<Reply> {
+    const { promise, resolve } = Promise.withResolvers<Reply>();
+    const start = performance.now();
+    const handle = async (): Promise<void> => {
+      this.#unread.delete(handle);
+      const waited = (performance.now() - start) / 1000;
+      const { delay = 0, ...reply } = await this.handle(received, session);
+      resolve({ ...reply, delay: delay && waited + delay });
+    };
+    this.#unread.add(handle);
+    session.onOver = () => this.#unread.delete(handle);
+    return promise;
   }
 
   readonly #askPerson: Decide = (_request, number) =>
@@ -1022,7 +1341,8 @@ class Simulation implements Steered {
     } finally {
       done();
     }
-    return { answer: wireMessage(notServed(request, "07")) }; // not completed (our choice)
+    const answer = notServed(request, "07", this.#traits); // not completed (our choice)
+    return { answer: wireMessage(answer) };
   }
 
   /** Does what is asked for. */
@@ -1033,21 +1353,33 @@ class Simulation implements Steered {
     const { delay = duration, fault, hangup = false, pending } = outcome;
     const [min, max] = typeof delay === "number" ? [delay, delay] : delay;
     const atOnce = answersAtOnce(request);
-    const context = { sellerContract, time: session.received, last: this.#attempts.get(CA) };
+    const traits = this.#traits;
+    const context: AnswerContext = {
+      sellerContract,
+      time: session.received,
+      last: this.#attempts.get(CA),
+      isDebit: (id) => this.#debits.has(id),
+      traits,
+    };
     const message = answerTo(request, outcome, context);
     this.#warn(request, message, session);
     const answer = wireMessage(message);
     const reply: Reply = { answer, close: hangup };
     if (!atOnce) reply.delay = min + Math.random() * (max - min);
-    if (pending && !atOnce) reply.interim = wireMessage({ ...echo(request), AE: "11" });
+    if (pending && !atOnce) reply.interim = wireMessage({ ...echo(request, traits), AE: "11" });
+    if (traits.atOnce === "nothing" && request["BA"] === "1") reply.transmission = { segments: [] };
     if (fault) reply.transmission = FAULTS[fault].send(answer.raw);
     if (action === "P" && message["AE"] === "10") this.#print(request["ZT"] ?? "", session);
+    const screen = traits.screens?.[context.last ? "failed" : "none"];
+    if (action === "3" && message["AE"] === "01" && screen) this.#notes.shows(session, screen);
     if (action === "B" && message["AE"] !== "01") reply.onDue = () => this.forget(CA); // of that register only, so that tests run side by side (our choice)
     if (movesMoney(action)) {
       // After BA 1 the payment is made all the same, though its answer does not tell how it ended.
       const result = atOnce ? answerTo({ ...request, BA: "0" }, outcome, context) : message;
       reply.onDue = () => {
         keep(this.#attempts, CA, { answer: result, time: session.received });
+        const { AE, ID } = result;
+        if (action === "0" && AE === "10" && ID) keep(this.#debits, ID, CA);
       };
     }
     return reply;
@@ -1067,14 +1399,14 @@ class Simulation implements Steered {
 
   #print(zt: string, session: Session): void {
     const receipts = decodeReceipts(zt, (warning) => this.#notes.warn(session, warning));
-    for (const { text } of receipts) this.#notes.printed(session, text);
+    for (const { text } of receipts) this.#notes.shows(session, text, "printed");
   }
 }
 
-/** Sets what is kept of a cash register, and forgets the register that was set longest ago. */
-function keep<Value>(kept: Map<string, Value>, register: string, value: Value): void {
-  kept.delete(register); // so that it becomes the newest
-  kept.set(register, value);
+/** Sets what is kept by a key, such as a cash register, and forgets the one that was set longest ago. */
+function keep<Value>(kept: Map<string, Value>, key: string, value: Value): void {
+  kept.delete(key); // so that it becomes the newest
+  kept.set(key, value);
   if (kept.size <= MAX_KEPT) return;
   const [oldest = ""] = kept.keys();
   kept.delete(oldest);
@@ -1130,6 +1462,8 @@ export interface Observer {
   request(session: Session, received: Received): number;
   /** The final answer is due, and not yet written. */
   due(session: Session, answer: WireMessage): void;
+  /** Something was noticed. */
+  warn(session: Session, warning: Warning): void;
   /** An answer was written, or would have been. */
   answer(session: Session, sent: Sent, milliseconds: number): void;
   /** Nothing is written for an answer. */
@@ -1193,7 +1527,9 @@ export async function serve(
   settings: Settings,
   handler: Handler,
   observer: Observer,
+  judge: (received: Received) => Deviation[] = deviations,
 ): Promise<Listening> {
+  const service: Service = { settings, handler, observer, judge };
   const sockets = new Set<net.Socket>();
   const connections = new Set<Connection>(); // of the sockets, and of payments whose POS has gone
   let accepted = 0;
@@ -1206,7 +1542,7 @@ export async function serve(
     }
     sockets.add(socket);
     socket.on("close", () => sockets.delete(socket));
-    const connection = new Connection(socket, number, settings, handler, observer, () => {
+    const connection = new Connection(socket, number, service, () => {
       connections.delete(connection);
     });
     connections.add(connection);
@@ -1275,6 +1611,14 @@ function listenError(
 
 type Timer = ReturnType<typeof setTimeout> | undefined;
 
+/** What connections have in common: what they are, do, tell, and find wrong. */
+interface Service {
+  settings: Settings;
+  handler: Handler;
+  observer: Observer;
+  judge: (received: Received) => Deviation[];
+}
+
 /** A request on a connection. */
 class Turn implements Session {
   readonly connection: number;
@@ -1338,11 +1682,12 @@ class Connection implements FramerOwner {
   readonly #socket: net.Socket;
   readonly #number: number;
   readonly #settings: Settings;
-  readonly #handler: Handler;
   readonly #observer: Observer;
+  readonly #service: Service;
   readonly #onDone: () => void;
   readonly #address: string; // which a closed socket does not know any more
   readonly #framer: MessageFramer;
+  readonly #calledBack = new Set<net.Socket>(); // connections of its own to the POS
   readonly #turns: Turn[] = []; // to be answered, in their order
   readonly #open = new Set<Turn>(); // not over: those, and the ones that are never answered
   #last: Turn | undefined; // the one answered last
@@ -1360,19 +1705,17 @@ class Connection implements FramerOwner {
   constructor(
     socket: net.Socket,
     number: number,
-    settings: Settings,
-    handler: Handler,
-    observer: Observer,
+    service: Service,
     onDone: () => void,
   ) {
     this.#socket = socket;
     this.#number = number;
-    this.#settings = settings;
-    this.#handler = handler;
-    this.#observer = observer;
+    this.#settings = service.settings;
+    this.#observer = service.observer;
+    this.#service = service;
     this.#onDone = onDone;
     this.#address = socket.remoteAddress ?? "";
-    this.#framer = new MessageFramer(this, settings.maxRequest);
+    this.#framer = new MessageFramer(this, this.#settings.maxRequest);
     this.#log("debug", () => `connected from ${this.#address} port ${socket.remotePort}`);
     socket.setEncoding("latin1").on("data", (chunk: string) => this.#read(chunk));
     socket.on("end", () => this.#end());
@@ -1399,6 +1742,7 @@ class Connection implements FramerOwner {
   /** Ends it at once, with all that is under way. */
   stop(): void {
     clearTimeout(this.#due);
+    for (const socket of this.#calledBack) socket.destroy();
     this.#by ??= "terminal";
     this.#turns.length = 0;
     for (const turn of this.#open) this.#over(turn);
@@ -1443,7 +1787,7 @@ class Connection implements FramerOwner {
     if (this.#hungUp || this.#socket.destroyed) return; // nothing is served any more
     clearTimeout(this.#overdue);
     this.#overdue = undefined;
-    const found = deviations(received);
+    const found = this.#service.judge(received);
     if (this.#last && received.fields.length > 0 && received.fields[0]?.tag !== "CZ") {
       found.unshift({ code: "late", text: "expected no more fields after the answer" });
     }
@@ -1455,7 +1799,7 @@ class Connection implements FramerOwner {
     const turn = new Turn(this.#number, this.#address, found, segments, this.#arrived, this.#ended);
     this.#active = this.#arrived;
     turn.transaction = this.#observer.request(turn, received);
-    turn.reply = this.#handler(received, turn);
+    turn.reply = this.#service.handler(received, turn);
     this.#open.add(turn);
     this.#turns.push(turn);
     if (!this.#answering) this.#answerAll();
@@ -1480,25 +1824,32 @@ class Connection implements FramerOwner {
     const reply = await turn.reply; // later than the requests that came with it
     if (turn.isOver || !reply) return;
     const { answer, interim, delay = 0, transmission, close = false, onDue } = reply;
-    if (interim && this.#socket.writable) {
-      this.#write(interim.raw);
-      this.#observer.answer(turn, interim, turn.milliseconds);
+    const { callback } = this.#settings;
+    let to = callback > 0 ? undefined : this.#socket;
+    if (interim) {
+      to ??= await this.#callBack(turn, callback);
+      if (to.writable) {
+        this.#write(to, interim.raw);
+        this.#observer.answer(turn, interim, turn.milliseconds);
+      }
     }
     const wait = delay > 0 ? turn.arrived + delay * 1000 - performance.now() : 0;
     if (wait > 0) await this.#sleep(wait);
     onDue?.();
     this.#observer.due(turn, answer);
     const { segments, pause = 0, then }: Transmission = transmission ?? { segments: [answer.raw] };
-    if (segments.length > 1) this.#socket.setNoDelay(); // or the system puts them together
+    to ??= await this.#callBack(turn, callback);
+    if (segments.length > 1) to.setNoDelay(); // or the system puts them together
     for (const [index, segment] of segments.entries()) {
       if (index > 0) await this.#sleep(typeof pause === "number" ? pause : pause[index - 1] ?? 0);
-      if (!this.#socket.writable || (index > 0 && turn.gone !== undefined)) break;
-      this.#send(turn, segment, segments.length > 1);
+      if (!to.writable || (index > 0 && turn.gone !== undefined)) break;
+      this.#send(turn, to, segment, segments.length > 1);
     }
     this.#last = turn;
     this.#active = performance.now();
     this.#tell(turn, segments.join(""), answer);
     if (segments.length > 0 || then || this.#socket.destroyed) this.#over(turn);
+    if (to !== this.#socket) this.#hangUpBack(to, then);
     if (then === "reset") {
       this.#by ??= "terminal";
       this.#socket.resetAndDestroy();
@@ -1506,10 +1857,10 @@ class Connection implements FramerOwner {
   }
 
   /** Writes an answer, or one of its segments. */
-  #send(turn: Turn, segment: string, isOneOfSeveral: boolean): void {
-    const unread = this.#write(segment);
+  #send(turn: Turn, to: net.Socket, segment: string, isOneOfSeveral: boolean): void {
+    const unread = this.#write(to, segment);
     turn.sent += segment;
-    if (this.#socket.destroyed) turn.sent = turn.sent.slice(0, -unread); // it was dropped just now
+    if (to.destroyed) turn.sent = turn.sent.slice(0, -unread); // it was dropped just now
     if (!isOneOfSeveral) return;
     turn.sentSegments ??= [];
     turn.sentSegments.push({ milliseconds: turn.milliseconds, bytes: segment.length });
@@ -1531,11 +1882,37 @@ class Connection implements FramerOwner {
   }
 
   /** Writes, and gives how many bytes the system has not taken. */
-  #write(segment: string): number {
-    this.#socket.write(segment, "latin1");
-    const unread = this.#socket.writableLength;
+  #write(to: net.Socket, segment: string): number {
+    to.write(segment, "latin1");
+    const unread = to.writableLength;
     if (unread > this.#settings.maxUnread) this.#drop(`${unread} bytes of answers are not read`);
     return unread;
+  }
+
+  /** Connects to the POS for an answer. What it gives is closed where the POS does not listen. */
+  async #callBack(turn: Turn, port: number): Promise<net.Socket> {
+    const socket = net.connect({ host: this.#address, port, noDelay: true });
+    this.#calledBack.add(socket);
+    socket.on("close", () => this.#calledBack.delete(socket));
+    const timer = setTimeout(() => socket.destroy(), CLOSE_TIMEOUT);
+    const error = await new Promise<unknown>((resolve) => {
+      socket.on("connect", () => resolve(undefined)).on("close", resolve).on("error", resolve);
+    });
+    clearTimeout(timer);
+    if (error !== undefined && !turn.isOver) {
+      const told = warning("callback", `${this.#address} port ${port}`);
+      this.#observer.warn(turn, told);
+    }
+    socket.resume(); // what the POS says there is not read
+    return socket;
+  }
+
+  /** Closes a connection that the terminal has made. */
+  #hangUpBack(socket: net.Socket, how: Transmission["then"]): void {
+    if (how === "reset") socket.resetAndDestroy();
+    else socket.end();
+    const timer = setTimeout(() => socket.destroy(), CLOSE_TIMEOUT);
+    socket.on("close", () => clearTimeout(timer));
   }
 
   /** Resolves after so many milliseconds; never if the terminal is closed before. */
@@ -1555,6 +1932,7 @@ class Connection implements FramerOwner {
 
   /** The POS has closed its side. It counts as gone if its request is at least so old. */
   #leave(notBefore: number): void {
+    if (this.#settings.callback > 0) return; // its answer goes elsewhere
     for (const turn of this.#open) {
       turn.leave();
       const { milliseconds, sent } = turn;
@@ -1835,8 +2213,8 @@ export class Journal implements Observer, Notes {
     this.log("debug", () => `#${connection} waits for a person to decide`);
   }
 
-  printed({ connection }: Session, text: string): void {
-    this.log("info", () => `#${connection} printed:\n${printableLines(text)}`);
+  shows({ connection }: Session, text: string, where = "screen"): void {
+    this.log("info", () => `#${connection} ${where}:\n${printableLines(text)}`);
   }
 
   due(session: Session, answer: WireMessage): void {
@@ -2058,7 +2436,7 @@ function logText({ raw, message }: WireMessage): string {
 
 /** What a terminal will do, for the line of the log at its start. */
 function told(settings: Settings): string {
-  const { outcome, duration, when, next, strict, exclusive, interactive } = settings;
+  const { model, outcome, duration, when, next, strict, exclusive, interactive } = settings;
   const parts: (string | false)[] = [];
   if (interactive) parts.push("a person decides");
   else if (typeof outcome === "function") {
@@ -2079,6 +2457,8 @@ function told(settings: Settings): string {
     next.length > 0 && `outcomes queued: ${next.length}`,
     strict && "strict",
     exclusive && "exclusive",
+    model !== OPTIONS.model.default && `model ${model}`,
+    settings.callback > 0 && `answers to port ${settings.callback} of the POS`,
   );
   return parts.filter((part) => part).join(", ");
 }
@@ -2088,13 +2468,15 @@ function told(settings: Settings): string {
 /** What can be changed while a terminal runs. */
 export type TerminalChanges = Pick<
   TerminalOptions,
-  "outcome" | "when" | "duration" | "strict" | "exclusive" | "interactive"
+  "model" | "outcome" | "when" | "duration" | "strict" | "exclusive" | "interactive"
 >;
 
-const CHANGEABLE = ["outcome", "when", "duration", "strict", "exclusive", "interactive"];
+const CHANGEABLE = ["model", "outcome", "when", "duration", "strict", "exclusive", "interactive"];
 
 /** What a terminal does with the next request, outcomes in words. */
 export interface TerminalSettings {
+  /** The terminal that it behaves as. */
+  model: ModelName;
   /** How transactions end; null where a function decides. */
   outcome: string | null;
   /** Outcomes by amount. */
@@ -2174,12 +2556,21 @@ export interface Terminal extends AsyncDisposable {
  * terminal.nextOutcome("refused", "success,delay=10");
  * assert.notEqual(terminal.port, 0);
  * ```
+ * @example As terminals that exist: an Ingenico Desk/5000 whose red button is pressed, and HiPay's
+ * ```ts
+ * import { startTerminal } from "./server.ts";
+ *
+ * const options = { port: 0, host: "127.0.0.1", duration: 0 };
+ * await using desk5000 = await startTerminal({ ...options, model: "desk5000", outcome: "abandon" });
+ * await using hipay = await startTerminal({ ...options, model: "hipay", outcome: "refused" });
+ * console.log(`the POS pays on ports ${desk5000.port} and ${hipay.port}`);
+ * ```
  */
 export async function startTerminal(options: TerminalOptions = {}): Promise<Terminal> {
   const initial = checkOptions(options);
   const journal = new Journal(initial);
   const simulation = new Simulation({ ...initial, next: [...initial.next] }, journal);
-  const listening = await serve(initial, simulation.handle, journal);
+  const listening = await serve(initial, simulation.handle, journal, simulation.judge);
   journal.listening(listening.host, listening.port);
   return terminalOf(initial, simulation, journal, listening);
 }
@@ -2224,8 +2615,9 @@ export function terminalOf(
       return journal.transactions;
     },
     get settings() {
-      const { outcome, when, duration, strict, exclusive, interactive, next } = script;
+      const { model, outcome, when, duration, strict, exclusive, interactive, next } = script;
       return {
+        model,
         outcome: typeof outcome === "function" ? null : formatOutcome(outcome),
         when: Object.fromEntries(when.map(([amount, outcome]) => [amount, formatOutcome(outcome)])),
         duration,
@@ -2351,6 +2743,7 @@ export function readArguments(
 examples:\n${shown}`;
   }
   if (values["version"]) return `${VERSION}\n`;
+  if (values["model"] === "list") return modelsText();
   const {
     failure = false,
     failureType,

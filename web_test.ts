@@ -334,6 +334,7 @@ table("415", {
 // ---------------------------------------------------------------- /api/terminal
 
 const INITIAL = {
+  model: "reference",
   outcome: "success",
   when: {},
   duration: 0,
@@ -350,6 +351,7 @@ test("GET /api/terminal tells what it does", async () => {
   const about = { version: VERSION, host: "127.0.0.1", port };
   assert.deepEqual(await done(plain, "GET /api/terminal"), { ...about, ...INITIAL });
   await using other = await webWith({
+    model: "hipay",
     outcome: "refused,delay=1..2",
     when: { "0100": "abandon" },
     next: ["07"],
@@ -362,6 +364,7 @@ test("GET /api/terminal tells what it does", async () => {
     version: VERSION,
     host: "127.0.0.1",
     port: other.port,
+    model: "hipay",
     outcome: "refused,delay=1..2",
     when: { "100": "abandon" },
     next: [{ outcome: "07" }],
@@ -376,6 +379,7 @@ test("GET /api/terminal tells what it does", async () => {
 });
 
 table<[changes: object, expected: object]>("PATCH /api/terminal", {
+  "model": [{ model: "desk5000" }, { model: "desk5000" }],
   "outcome in words": [{ outcome: " Refused,hangup\n" }, { outcome: "refused,hangup" }],
   "outcome as an object": [{ outcome: { failure: "07" } }, { outcome: "07" }],
   "when": [{ when: { "*34": "abandon", "5": { failure: "05" } } }, {
@@ -419,7 +423,10 @@ table<[body: string, expected: RegExp]>("PATCH /api/terminal, wrong", {
   "a list": ["[]", /^settings: expected an object in JSON, got object$/],
   "a word": ['"refused"', /^(?:settings: expected an object in JSON|expected JSON)/],
   "null": ["null", /^settings: expected an object in JSON, got none$/],
-  "another name": ['{"strict":true,"port":1}', /^settings: expected names from outcome, when, du/],
+  "another name": [
+    '{"strict":true,"port":1}',
+    /^settings: expected names from model, outcome, when, du/,
+  ],
   "a misspelt name": ['{"strict":true,"durations":1}', /got "durations"; did you mean duration\?$/],
   "next, which has a path of its own": ['{"strict":true,"next":[]}', /got "next"/],
   "a name of every object": ['{"strict":true,"__proto__":{}}', /got "__proto__"/],

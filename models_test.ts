@@ -1,0 +1,466 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import net from "node:net";
+import { test } from "node:test";
+import { decodeReceipts, encodeText, type Message } from "./protocol.ts";
+import {
+  formatOutcome,
+  type Model,
+  type ModelName,
+  MODELS,
+  readArguments,
+  startTerminal,
+  type Terminal,
+  type Traits,
+} from "./server.ts";
+import {
+  ask,
+  BASE,
+  DEBIT_MESSAGE,
+  eventually,
+  listening,
+  Peer,
+  sideBySide,
+  slow,
+  slowTable,
+  table,
+  terminalWith,
+} from "./test_helpers.ts";
+
+/** A debit with nothing but what it must have, as HiPay publishes it (2). */
+const PUBLISHED: Message = {
+  CZ: "0300",
+  CJ: "247300123456",
+  CA: "01",
+  CB: "12345",
+  CD: "0",
+  CE: "978",
+};
+const { CB: _amount, CE: _currency, CD: _action, ...MONEYLESS } = PUBLISHED;
+
+/** All that a terminal answers to a request, as it comes. */
+async function rawAnswer(port: number, request: Message): Promise<string> {
+  await using peer = await Peer.connect(port);
+  await peer.ask(request);
+  return peer.text;
+}
+
+/** The lines of the receipt of an answer, and its AK as it came. */
+function receiptOf({ ZT = "" }: Message): { AK: string; lines: string[]; text: string } {
+  const [receipt] = decodeReceipts(ZT);
+  const text = receipt?.text ?? "";
+  return { AK: ZT.slice("CK003100AK000".length), lines: text.split("\n"), text };
+}
+
+/** What a terminal answers to the same request as the reference, without what is drawn at random. */
+async function alike(terminal: Terminal, request: Message): Promise<void> {
+  await using reference = await terminalWith();
+  const drawn = { AA: "", AB: "", AC: "", ID: "" };
+  const [own, theirs] = await Promise.all(
+    [terminal, reference].map(({ port }) => ask(port, request)),
+  );
+  assert.deepEqual({ ...own, ...drawn }, { ...theirs, ...drawn });
+}
+
+type Check = (terminal: Terminal) => Promise<void>;
+
+/** What is seen of each trait of each model, on a terminal that is one. */
+const SEEN: Record<ModelName, Partial<Record<keyof Traits, Check>>> = {
+  reference: {},
+  desk5000: {
+    async identity({ port }) {
+      const answer = "CZ0040301CJ012330538600404CA00201CD001IAE00210"; // (5)
+      assert.equal(await rawAnswer(port, { ...BASE, CD: "I" }), answer);
+      const { CZ, CJ } = await ask(port, DEBIT_MESSAGE);
+      assert.deepEqual([CZ, CJ], ["0301", "330538600404"]);
+    },
+    async dropsCB(terminal) {
+      terminal.nextOutcome("abandon", "abandon,CB=7", "refused");
+      const [none, own, kept] = [
+        await ask(terminal.port, DEBIT_MESSAGE),
+        await ask(terminal.port, DEBIT_MESSAGE),
+        await ask(terminal.port, DEBIT_MESSAGE),
+      ];
+      assert.deepEqual([none["AF"], "CB" in none], ["11", false]);
+      assert.deepEqual([own["CB"], kept["CB"]], ["7", "11245"]);
+    },
+    async failsOn(terminal) {
+      const { AE, AF } = await ask(terminal.port, { ...DEBIT_MESSAGE, BF: "0" });
+      assert.deepEqual([AE, AF], ["01", "09"]);
+      const [{ warnings }] = terminal.transactions as [Terminal["transactions"][0]];
+      assert.deepEqual(warnings.at(-1), {
+        code: "refused-tag",
+        text: "BF: desk5000 answers AF 09 to it",
+        tag: "BF",
+      });
+    },
+    async busy(terminal) {
+      terminal.change({ exclusive: true });
+      terminal.nextOutcome("success,delay=0.4");
+      await using first = await Peer.connect(terminal.port);
+      first.send(encodeText(DEBIT_MESSAGE));
+      await eventually(() => terminal.transactions.length === 1, "the first");
+      const start = performance.now();
+      const others = ["02", "03"].map((CA) => ask(terminal.port, { ...DEBIT_MESSAGE, CA }));
+      assert.equal((await Promise.all(others)).every(({ AE }) => AE === "10"), true);
+      assert.ok(performance.now() - start > 250, "others are read when the first is over");
+      assert.match(first.text, /AE00210/);
+      const [, second] = terminal.transactions;
+      assert.deepEqual(second?.warnings.map(({ code }) => code), ["busy"]);
+    },
+    async notes({ port }) {
+      const cheque = { ...DEBIT_MESSAGE, CC: "00C" };
+      assert.equal("AA" in await ask(port, cheque), false);
+    },
+  },
+  move500: {
+    async atOnce(terminal) {
+      await using peer = await Peer.connect(terminal.port);
+      peer.send(encodeText({ ...DEBIT_MESSAGE, BA: "1" }));
+      await eventually(() => terminal.transactions.length === 1, "the payment");
+      const { AE } = await ask(terminal.port, { ...BASE, CD: "3" });
+      assert.deepEqual([AE, peer.text], ["10", ""]);
+    },
+    async refuses({ port }) {
+      for (const tag of ["TI", "LB"]) {
+        const { AE, AF } = await ask(port, { ...DEBIT_MESSAGE, [tag]: "x" });
+        assert.deepEqual([AE, AF], ["01", "09"]);
+      }
+    },
+    async AL(terminal) {
+      terminal.nextOutcome("success", "ancv", "refused");
+      assert.equal((await ask(terminal.port, DEBIT_MESSAGE))["AL"], "1");
+      assert.equal("AL" in await ask(terminal.port, DEBIT_MESSAGE), false); // no AA
+      assert.equal("AL" in await ask(terminal.port, DEBIT_MESSAGE), false);
+    },
+  },
+  dx8000: {
+    async port() {
+      const taken = await startTerminal({ model: "dx8000", host: "127.0.0.1", duration: 0 })
+        .then(async (terminal) => {
+          await using own = terminal;
+          return String(own.port);
+        }, (error) => /port (\d+)/.exec(error.message)?.[1]);
+      assert.equal(taken, "20002"); // or it is in use, which the error says
+    },
+    notes: (terminal) => alike(terminal, DEBIT_MESSAGE),
+  },
+  hipay: {
+    async identity({ port }) {
+      const { CZ, CJ } = await ask(port, PUBLISHED);
+      assert.deepEqual([CZ, CJ], ["0320", "999999999999"]);
+    },
+    async refusal(terminal) {
+      terminal.nextOutcome("refused,AC=184118,AF=04", "refused", "forbidden");
+      assert.equal(
+        await rawAnswer(terminal.port, PUBLISHED),
+        "CZ0040320CJ012999999999999CA00201CB00512345CD0010CE003978AC006184118AE00201AF00204", // (2)
+      );
+      const { AC, AF = "" } = await ask(terminal.port, PUBLISHED);
+      assert.match(AC ?? "", /^\d{6}$/);
+      assert.equal(AF.length, 29);
+      assert.match(AF, /^04904148HOLDER INVALID +$/);
+      const { AC: none, AF: forbidden } = await ask(terminal.port, PUBLISHED);
+      assert.deepEqual([none, forbidden], [undefined, "05"]);
+    },
+    async statusFirst({ port }) {
+      const { CJ: _, ...bad } = PUBLISHED;
+      assert.equal(
+        await rawAnswer(port, bad),
+        "CZ0040320CJ012999999999999AE00201AF00209CA00201CB00512345CD0010CE003978", // (2)
+      );
+      const unknown = await rawAnswer(port, { ...MONEYLESS, CD: "X" });
+      assert.match(unknown, /AE00201AF00212$/);
+    },
+    async receipt(terminal) {
+      terminal.nextOutcome("cbcontact,AA=497010######0014", "refused");
+      const { AK, lines, text } = receiptOf(await ask(terminal.port, { ...PUBLISHED, CK: "100" }));
+      assert.equal(AK, `${btoa(text)}\n`);
+      assert.ok(lines.every((line) => line.length <= 28), text);
+      assert.ok(lines.includes(`MONTANT${"123,45 EUR".padStart(21)}`), text);
+      const refused = receiptOf(await ask(terminal.port, { ...PUBLISHED, CK: "100" }));
+      assert.ok(refused.lines.includes("TRANSACTION NON ABOUTIE"));
+    },
+    async lacks({ port }) {
+      const { AE, AF } = await ask(port, { ...PUBLISHED, CD: "2" });
+      assert.deepEqual([AE, AF], ["01", "12"]);
+    },
+    async returnsCF(terminal) {
+      terminal.nextOutcome("success", "abandon");
+      const CF = "x".repeat(40);
+      for (const _ of [1, 2]) {
+        assert.equal((await ask(terminal.port, { ...PUBLISHED, CF }))["CF"], "x".repeat(32));
+      }
+    },
+    async notes(terminal) {
+      terminal.nextOutcome("success,XX=1");
+      assert.equal((await ask(terminal.port, PUBLISHED))["XX"], "1");
+    },
+  },
+  payxpert: {
+    async copies({ port }) {
+      const more = { ...PUBLISHED, BA: "0", BB: "1", CK: "000", XX: "1" };
+      const answer = await ask(port, more);
+      assert.deepEqual(Object.keys(answer).slice(0, 6), ["CZ", "CJ", "CA", "CB", "CD", "CE"]);
+      for (const tag of ["BA", "BB", "CK", "XX"]) assert.equal(tag in answer, false, tag);
+    },
+    async abandon(terminal) {
+      terminal.nextOutcome("abandon", "timeout", "abandon,AF=11");
+      for (const expected of ["06", "08", "11"]) {
+        assert.equal((await ask(terminal.port, PUBLISHED))["AF"], expected);
+      }
+    },
+    async approvedAF({ port }) {
+      const { AE, AF } = await ask(port, PUBLISHED);
+      assert.deepEqual([AE, AF], ["10", "01"]);
+    },
+    async mask({ port }) {
+      assert.match((await ask(port, PUBLISHED))["AA"] ?? "", /^\d{6}\*{6}\d{4}$/);
+    },
+    async AL({ port }) {
+      assert.equal((await ask(port, PUBLISHED))["AL"], "1");
+    },
+    async receipt(terminal) {
+      const requests = [
+        { ...PUBLISHED, CK: "100" },
+        { ...PUBLISHED, CK: "101" },
+        { ...MONEYLESS, CD: "3", CK: "100" },
+      ];
+      for (const request of requests) {
+        const { AK, lines, text } = receiptOf(await ask(terminal.port, request));
+        assert.ok(AK.length <= 900 && AK.endsWith("\n"), AK);
+        const [last, ...whole] = AK.split("\n").slice(0, -1).reverse();
+        assert.ok(last && whole.every((line) => line.length === 76), AK);
+        if (request["CK"] !== "100") continue;
+        assert.ok(lines.every((line) => line.length === 50), text);
+        for (const part of [/^SIMULATION/, /^MONTANT +123,45 EUR$/m, /^TICKET CLIENT +$/m]) {
+          assert.match(text, part);
+        }
+      }
+    },
+    async atOnce(terminal) {
+      terminal.change({ duration: 60 });
+      const { AE, AF } = await ask(terminal.port, { ...PUBLISHED, BA: "1" });
+      assert.deepEqual([AE, AF], ["10", undefined]);
+    },
+    async vendorTags(terminal) {
+      const { AP, AQ, ID = "", CH } = await ask(terminal.port, {
+        ...PUBLISHED,
+        CH: "my reference",
+      });
+      assert.match(AP ?? "", /^\d{13}$/);
+      assert.match(AQ ?? "", /^.{2,20}$/);
+      assert.match(ID, /./);
+      assert.equal(CH, "my reference");
+      const credit = { ...PUBLISHED, CD: "1" };
+      const known = await ask(terminal.port, { ...credit, IM: ID });
+      assert.deepEqual([known["AE"], known["IM"]], ["10", ID]);
+      const unknown = await ask(terminal.port, { ...credit, IM: "1" });
+      assert.deepEqual([unknown["AE"], unknown["AF"]], ["01", "07"]);
+      assert.equal((await ask(terminal.port, credit))["AE"], "10");
+      terminal.reset("02");
+      assert.equal((await ask(terminal.port, { ...credit, IM: ID }))["AE"], "10");
+      terminal.reset("01");
+      assert.equal((await ask(terminal.port, { ...credit, IM: ID }))["AE"], "01");
+    },
+    async status(terminal) {
+      const told = async (): Promise<unknown[]> => {
+        const { AE, AF, AC, CB, ZT } = await ask(terminal.port, { ...MONEYLESS, CD: "T" });
+        return [AE, AF, AC, CB, ZT];
+      };
+      assert.deepEqual(await told(), ["01", "10", undefined, undefined, undefined]);
+      terminal.nextOutcome("abandon");
+      await ask(terminal.port, PUBLISHED);
+      assert.deepEqual(await told(), ["01", "06", undefined, "12345", undefined]);
+      terminal.nextOutcome("success,AC=424242");
+      await ask(terminal.port, { ...PUBLISHED, CK: "100" });
+      assert.deepEqual(await told(), ["10", "01", "424242", "12345", undefined]);
+      assert.deepEqual(terminal.transactions[0]?.warnings, []);
+    },
+    async notes(terminal) {
+      terminal.change({ duration: 60, outcome: "07,delay=0" });
+      assert.equal((await ask(terminal.port, PUBLISHED))["AF"], "07");
+    },
+  },
+  viva: {
+    async takesCF(terminal) {
+      const request = { ...DEBIT_MESSAGE, CF: "x".repeat(183) };
+      assert.equal((await ask(terminal.port, request))["CF"], request.CF);
+      await ask(terminal.port, { ...request, CF: `${request.CF}x` });
+      await ask(terminal.port, { ...request, CF: "\xa7" });
+      const codes = terminal.transactions.map(({ warnings }) => warnings.map(({ code }) => code));
+      assert.deepEqual(codes, [[], ["private-data"], ["private-data"]]);
+    },
+  },
+  v240m: {
+    async screens() {
+      const log: string[] = [];
+      const options = {
+        model: "v240m",
+        log: (_: unknown, text: string) => log.push(text),
+      } as const;
+      await using terminal = await terminalWith(options);
+      const duplicate = { ...BASE, CD: "3", CB: "1", CE: "840" };
+      const told = async (): Promise<unknown[]> => {
+        const { AE, CB, CE } = await ask(terminal.port, duplicate);
+        return [AE, CB, CE];
+      };
+      assert.deepEqual(await told(), ["01", "1", "840"]);
+      terminal.nextOutcome("refused");
+      await ask(terminal.port, DEBIT_MESSAGE);
+      assert.deepEqual(await told(), ["01", "1", "840"]);
+      await ask(terminal.port, DEBIT_MESSAGE);
+      assert.deepEqual(await told(), ["10", "11245", "978"]); // (9)
+      const screens = log.filter((line) => line.includes(" screen:"))
+        .map((line) => line.split("\n  ")[1]);
+      assert.deepEqual(screens, [
+        "DUPLICATA IMPOSSIBLE",
+        "DERNIERE TRANSACTION NON ABOUTIE PAS DE DUPLICATA",
+      ]);
+    },
+    notes: (terminal) => alike(terminal, DEBIT_MESSAGE),
+  },
+};
+
+sideBySide();
+
+for (const [name, checks] of Object.entries(SEEN)) {
+  const model = name as ModelName;
+  slowTable<Check>(model, checks, async (check) => {
+    await using terminal = await terminalWith({ model });
+    await check(terminal);
+  });
+}
+
+table<Model>("every trait of a model has a test", MODELS, (model) => {
+  const [name = ""] = Object.entries<Model>(MODELS).find(([, other]) => other === model) ?? [];
+  const traits = Object.values(model.known).flatMap((traits) => Object.keys(traits));
+  assert.deepEqual(Object.keys(SEEN[name as ModelName]).sort(), traits.sort());
+});
+
+sideBySide();
+
+slow("a model is named by the start line and the settings, and can be changed", async () => {
+  const log: string[] = [];
+  await using terminal = await terminalWith({
+    model: "hipay",
+    log: (_, text) => log.push(text),
+  });
+  assert.match(log[0] ?? "", /, model hipay$/);
+  assert.equal(terminal.settings.model, "hipay");
+  terminal.change({ model: "payxpert" });
+  assert.equal((await ask(terminal.port, PUBLISHED))["CZ"], "0300");
+  assert.equal(terminal.settings.model, "payxpert");
+  terminal.reset();
+  assert.equal(terminal.settings.model, "hipay");
+  assert.throws(
+    () => terminal.change({ model: "desk500" as ModelName }),
+    /^OptionError: model: expected one of reference, .*, got "desk500".* desk5000/,
+  );
+});
+
+slow("what a busy Desk/5000 has not read is forgotten when it is reset or closed", async () => {
+  const terminal = await terminalWith({ model: "desk5000", exclusive: true, duration: 60 });
+  await using first = await Peer.connect(terminal.port);
+  first.send(encodeText(DEBIT_MESSAGE));
+  await eventually(() => terminal.transactions.length === 1, "the first");
+  await using second = await Peer.connect(terminal.port);
+  second.send(encodeText({ ...DEBIT_MESSAGE, CA: "02" }));
+  await eventually(() => terminal.transactions.length === 2, "the second");
+  terminal.reset("02");
+  await second.closed;
+  terminal.change({ duration: 0 });
+  terminal.reset("01");
+  await first.closed;
+  assert.equal((await ask(terminal.port, DEBIT_MESSAGE))["AE"], "10");
+  assert.equal(terminal.transactions.length, 1);
+  await terminal.close();
+});
+
+test("--model list tells what is known of each, and where it was seen", () => {
+  const text = readArguments(["--model", "list"]);
+  assert.ok(typeof text === "string");
+  for (const line of text.split("\n")) assert.ok(line.length <= 80, line);
+  for (const [name, { is, known }] of Object.entries<Model>(MODELS)) {
+    assert.ok(text.includes(`${name.padEnd(11)}${is}\n`), name);
+    for (const source of Object.keys(known)) assert.ok(text.includes(`(${source}) `));
+  }
+  assert.match(text, /^ +\(5\) CZ 0301 and CJ 330538600404 of its own$/m);
+});
+
+test("--model: the port is the model's, unless one is given", () => {
+  const portOf = (...args: string[]): unknown => {
+    const command = readArguments(args);
+    return typeof command === "string" ? command : command.terminal.port;
+  };
+  assert.equal(portOf("--model", "dx8000"), undefined);
+  assert.equal(portOf("--model", "dx8000", "-p", "9"), 9);
+  assert.throws(() => readArguments(["--model", "x"]), /^OptionError: model: expected one of/);
+});
+
+// ---------------------------------------------------------------- answers on another connection
+
+sideBySide();
+
+/** A till that asks on one connection and hears on another; gives what it heard, once closed. */
+async function calledBack(
+  words: string,
+  left = false,
+): Promise<{ heard: string; asked: string; how: string; terminal: Terminal }> {
+  const done = Promise.withResolvers<{ heard: string; how: string }>();
+  await using till = await listening(async (peer) => {
+    const how = await peer.closed;
+    done.resolve({ heard: peer.text, how });
+  });
+  const terminal = await terminalWith({ callback: till.port, outcome: `${words},delay=0.05` });
+  try {
+    await using peer = await Peer.connect(terminal.port);
+    peer.send(encodeText(DEBIT_MESSAGE));
+    if (left) {
+      await eventually(() => terminal.transactions.length === 1, "the request");
+      peer.socket.destroy();
+    }
+    return { ...await done.promise, asked: peer.text, terminal };
+  } finally {
+    await terminal.close();
+  }
+}
+
+slowTable<[words: string, heard: RegExp, how?: string]>("--callback", {
+  "an approval": ["success", /^CZ0040300.*AE00210/],
+  "AE 11 first, both on one connection": ["pending", /^CZ0040300.*AE00211CZ0040300.*AE00210/],
+  "in segments": ["split", /^CZ0040300.*AE00210/],
+  "a truncated answer": ["truncate", /AE00210.*CG00642424$/],
+  "nothing, and closed": ["close", /^$/],
+  "a reset": ["reset", /^$/, "reset"],
+}, async ([words, heard, how = "ended"]) => {
+  for (const left of [false, true]) {
+    const got = await calledBack(words, left);
+    assert.match(got.heard, heard);
+    assert.deepEqual([got.how, got.asked], [how, ""]);
+    const [transaction] = got.terminal.transactions;
+    assert.deepEqual([transaction?.warnings, transaction?.gone], [[], undefined]);
+  }
+});
+
+slow(
+  "--callback: a till that does not listen is warned of, and has been told nothing",
+  async () => {
+    const server = net.createServer().listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const { port: callback } = server.address() as net.AddressInfo;
+    await new Promise((resolve) => server.close(resolve));
+    const log: string[] = [];
+    await using terminal = await terminalWith({ callback, log: (_, text) => log.push(text) });
+    await using peer = await Peer.connect(terminal.port);
+    peer.send(encodeText(DEBIT_MESSAGE));
+    const { warnings, answer } = await terminal.waitForTransaction({ timeout: 5_000 });
+    const text = `the answer cannot go to 127.0.0.1 port ${callback}: nothing listens there`;
+    assert.deepEqual(warnings, [{ code: "callback", text }]);
+    assert.equal(answer?.lost, "all");
+    assert.ok(log.includes(`#1 ${text}`));
+    assert.match(log[0] ?? "", new RegExp(`, answers to port ${callback} of the POS$`));
+    assert.equal(formatOutcome(terminal.transactions[0]?.outcome ?? {}), "success");
+  },
+);
