@@ -742,6 +742,8 @@ export function deviations(request: Received): Deviation[] {
   const tell = (code: Deviation["code"], text: string, tag?: string): void => {
     found.push({ code, text, ...(tag && { tag }) });
   };
+  const about = (tag: string, code: Deviation["code"], text: string): void =>
+    tell(code, `${tag}: ${text}`, tag);
   const { fields, message, error } = request;
   if (error) tell("malformed", `malformed ${error.message}`);
   const first = fields[0]?.tag ?? "CZ";
@@ -760,32 +762,34 @@ export function deviations(request: Received): Deviation[] {
       tell("more", "there may be more that is not listed here");
       break;
     }
-    const about = (code: Deviation["code"], text: string): void =>
-      tell(code, `${tag}: ${text}`, tag);
     const known = TAGS.get(tag);
     if (!known) {
-      about("unknown-tag", "expected a tag of the protocol");
+      about(tag, "unknown-tag", "expected a tag of the protocol");
       continue;
     }
     const { size: [min, max] = [1, 999], digits, codes, label } = known;
     const own = OWN_CODES[tag] ?? {};
-    if (tag.startsWith("A")) about("terminal-tag", "expected from the terminal only");
+    if (tag.startsWith("A")) about(tag, "terminal-tag", "expected from the terminal only");
     if (tag === "BF") {
-      about("partial-payment", "expected none, newer Ingenico software fails on it");
+      about(tag, "partial-payment", "expected none, newer Ingenico software fails on it");
     }
-    if (value === "") about("empty", "expected the field to be left out, got length 000");
+    if (value === "") about(tag, "empty", "expected the field to be left out, got length 000");
     else if (value.length < min || value.length > max) {
       const size = min === max ? min : `${min} to ${max}`;
       const short = value.length === 1 ? own.short : undefined;
-      about(short ?? own.size ?? "size", `expected ${size} characters, got ${value.length}`);
+      about(tag, short ?? own.size ?? "size", `expected ${size} characters, got ${value.length}`);
     } else if (codes && !meaning(tag, value)) {
-      about(own.value ?? "unknown-value", `expected a known ${label}, got "${printable(value)}"`);
+      about(
+        tag,
+        own.value ?? "unknown-value",
+        `expected a known ${label}, got "${printable(value)}"`,
+      );
     }
     if (digits && /\D/.test(value)) {
       if (tag === "CB" && value === amount) continue; // told above
-      about("not-digits", `expected digits, got "${printable(value)}"`);
+      about(tag, "not-digits", `expected digits, got "${printable(value)}"`);
     } else if (/[^\x20-\x7e]/.test(value)) {
-      about(own.ascii ?? "not-ascii", `expected ASCII, got "${printable(value)}"`);
+      about(tag, own.ascii ?? "not-ascii", `expected ASCII, got "${printable(value)}"`);
     }
   }
   const missing = error ? [] : missingTags(message);
