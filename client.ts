@@ -1,3 +1,4 @@
+#!/usr/bin/env -S deno run --allow-net
 // SPDX-License-Identifier: GPL-3.0-or-later
 /**
  * A point of sale (POS) that pays on a French card payment terminal over Caisse-AP over IP

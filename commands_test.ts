@@ -7,7 +7,8 @@ import process from "node:process";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import config from "./deno.json" with { type: "json" };
-import { encodeText, printable } from "./protocol.ts";
+import manifest from "./package.json" with { type: "json" };
+import { encodeText, printable, VERSION } from "./protocol.ts";
 import { readArguments, type TerminalEvent, type TerminalOptions } from "./server.ts";
 import {
   ask,
@@ -40,6 +41,11 @@ const IN_SHELL = [
 function works(program: string, ...args: string[]): boolean {
   return spawnSync(program, args, { stdio: "ignore" }).status === 0;
 }
+
+test("deno.json and package.json have the version of protocol.ts, and the same exports", () => {
+  assert.deepEqual([config.version, manifest.version], [VERSION, VERSION]);
+  assert.deepEqual(manifest.exports, config.exports);
+});
 
 // ---------------------------------------------------------------- both together
 

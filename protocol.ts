@@ -1122,7 +1122,7 @@ export function inWords({ label, french }: Term): string {
 // ---------------------------------------------------------------- the commands
 
 /** The version of this package. */
-export const VERSION = "0.1.0";
+export const VERSION = "0.2.0";
 
 /** How much a log tells, from all to little. */
 export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;

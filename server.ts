@@ -1,3 +1,4 @@
+#!/usr/bin/env -S deno run --allow-net
 // SPDX-License-Identifier: GPL-3.0-or-later
 /**
  * A simulated French card payment terminal that speaks Caisse-AP over IP ("Concert V3"), as a

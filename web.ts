@@ -1,3 +1,4 @@
+#!/usr/bin/env -S deno run --allow-net
 // SPDX-License-Identifier: GPL-3.0-or-later
 /**
  * The terminal of server.ts, steered and seen over HTTP while it runs: from any language, a shell or

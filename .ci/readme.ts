@@ -1,20 +1,34 @@
-// Holds the README against the project, in a folder that must be a copy: it writes files there.
-// Every code block and every flag of its tables is run. The first line of a file block names the
-// file; a text block is what the last command printed, digits aside; a terminal that is started
-// stays until another is started.
+// Holds the papers against the project, in a folder that must be a copy: it writes files there.
+// Every code block and every flag of their tables is run. The first line of a file block names the
+// file; a text or json block is what the last command printed, digits aside; a terminal that is
+// started stays until another is started, or the paper ends.
 import assert from "node:assert/strict";
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import process from "node:process";
-import { TAGS } from "../protocol.ts";
+import { PAGE } from "../page.ts";
+import { decode, TAGS, VERSION } from "../protocol.ts";
 
-const FILES: Readonly<Record<string, string>> = {
-  "till_test.ts": "deno test --allow-net till_test.ts",
-  "till.test.ts": "bun test ./till.test.ts",
-  "till.test.mjs": "node --test till.test.mjs",
-  "test_till.py": "python3 -m pytest -q test_till.py",
-  "till_test.php": "php till_test.php",
+const PAPERS = new Map(
+  ["README.md", "README.fr.md", "REFERENCE.md", "PROTOCOL.md"].map((
+    name,
+  ) => [name, readFileSync(name, "utf8")]),
+);
+const readme = PAPERS.get("README.md") ?? "";
+const french = PAPERS.get("README.fr.md") ?? "";
+const protocol = PAPERS.get("PROTOCOL.md") ?? "";
+
+/** How the files of the blocks are run, each as the paper says. */
+const FILES: Readonly<Record<string, readonly string[]>> = {
+  "till_test.ts": [
+    "deno test --allow-net till_test.ts",
+    "bun test ./till_test.ts",
+    "node --test till_test.ts",
+  ],
+  "till.spec.ts": ["npx vitest run till.spec.ts"],
+  "test_till.py": ["python3 -m pytest -q test_till.py"],
+  "till_test.php": ["php till_test.php"],
 };
 
 function run(command: string): string {
@@ -41,66 +55,102 @@ async function listening(command: string): Promise<{ terminal: ChildProcess; pri
   return { terminal, printed };
 }
 
-async function stop(terminal: ChildProcess): Promise<void> {
-  terminal.kill();
-  await once(terminal, "exit");
+const terminals: ChildProcess[] = [];
+
+async function start(command: string): Promise<string> {
+  const { terminal, printed } = await listening(command);
+  terminals.push(terminal);
+  return printed;
 }
 
-const readme = readFileSync("README.md", "utf8");
-const shape = (text: string): string => text.trim().replace(/\d/g, "0");
-const terminals: ChildProcess[] = [];
-let printed = "";
-
-for (const [, kind, body = ""] of readme.matchAll(/^```(\w+)\n([^]*?)^```$/gm)) {
-  if (kind === "text") assert.equal(shape(printed), shape(body));
-  else if (kind === "sh") {
-    for (const command of body.trim().split("\n")) {
-      if (/task test$/.test(command)) continue; // which .ci/run runs itself
-      if (/^deno run .*(?:server|web)\.ts(?: -d 0)?$/.test(command)) {
-        for (const terminal of terminals.splice(0)) await stop(terminal);
-        const started = await listening(command);
-        terminals.push(started.terminal);
-        printed = started.printed;
-      } else printed = run(command);
-    }
-  } else if (kind !== "csharp" && kind !== "yaml") {
-    if (kind === "python") { for (const terminal of terminals.splice(0)) await stop(terminal); }
-    const [, name = ""] = /^(?:<\?php )?(?:\/\/|#) (\S+)\n/.exec(body) ?? [];
-    const command = FILES[name];
-    assert.ok(command, `a ${kind} block that nothing runs: ${body}`);
-    const isTold = kind === "python" || kind === "php" ||
-      readme.includes(command.replace("./", ""));
-    assert.ok(isTold, command);
-    writeFileSync(name, body);
-    run(command);
+async function stopAll(): Promise<void> {
+  for (const terminal of terminals.splice(0)) {
+    terminal.kill();
+    await once(terminal, "exit");
   }
 }
 
+/** Text without its digits. */
+const shape = (text: string): string => text.trim().replace(/\d/g, "0");
+
+/** A transaction without its numbers; whether its connection is closed yet is a matter of time. */
+function shapeOfJson(text: string): unknown {
+  const { closed: _closed, ...value } = JSON.parse(text);
+  return JSON.parse(JSON.stringify(value).replace(/\d+/g, "0"));
+}
+
+// ---------------------------------------------------------------- code blocks
+
+for (const [paper, text] of PAPERS) {
+  process.stdout.write(`== ${paper}\n`);
+  let printed = "";
+  for (const [, kind, body = ""] of text.matchAll(/^```([\w-]+)\n([^]*?)^```$/gm)) {
+    if (kind === "text") assert.equal(shape(printed), shape(body));
+    else if (kind === "json") assert.deepEqual(shapeOfJson(printed), shapeOfJson(body));
+    else if (kind === "caisse-ap") body.trim().split("\n").forEach(decode);
+    else if (kind === "sh") {
+      for (const command of body.trim().split("\n")) {
+        const [, terminal] =
+          /^(deno run .*(?:server|web)\.ts(?: -d 0| -i)?)(?: &)?$/.exec(command) ?? [];
+        if (terminal) {
+          await stopAll();
+          printed = await start(terminal);
+        } else printed = run(command);
+      }
+    } else if (kind !== "csharp" && kind !== "yaml") {
+      await stopAll();
+      const [, name = ""] = /^(?:<\?php )?(?:\/\/|#) (\S+)\n/.exec(body) ?? [];
+      const commands = FILES[name];
+      assert.ok(commands, `a ${kind} block that nothing runs: ${body}`);
+      writeFileSync(name, body);
+      for (const command of commands) {
+        const isOther = kind === "python" || kind === "php";
+        assert.ok(isOther || text.includes(command), `${paper} does not tell ${command}`);
+        run(command.replace("npx vitest", "npx --yes vitest@5.1.1"));
+        if (!isOther) continue;
+        await start("bun web.ts -d 0"); // and does not take another terminal for its own
+        assert.notEqual(spawnSync("bash", ["-c", command], { timeout: 60_000 }).status, 0, command);
+        await stopAll();
+      }
+    }
+  }
+  await stopAll();
+}
+
+// ---------------------------------------------------------------- tables
+
 const cells = (row: string): string[] => row.split(/(?<!\\)\|/).map((cell) => cell.trim());
-const rows = readme.split("\n").filter((line) => line.startsWith("| ")).map(cells);
+const rowsOf = (text: string): string[][] =>
+  text.split("\n").filter((line) => line.startsWith("| ")).map(cells);
 const spans = (cell = ""): string[] =>
   [...cell.matchAll(/`([^`]+)`/g)].map(([, code = ""]) => code);
 
-terminals.push((await listening("bun server.ts -l info -d 0")).terminal);
-for (const [, , cell = ""] of rows) {
-  for (const flags of cell.startsWith("`--") ? spans(cell) : []) {
-    if (flags === "--interactive") continue; // which needs a screen
-    await stop((await listening(`bun server.ts -p 0 ${flags}`)).terminal);
-  }
-  for (const flags of cell.startsWith("the till asks") ? spans(cell) : []) {
-    run(`bun client.ts -l error ${flags.replace("client.ts", "")}`);
-  }
+const flags = { server: new Set<string>(), client: new Set<string>() };
+for (const [, , cell = ""] of [readme, french].flatMap(rowsOf)) {
+  const codes = spans(cell);
+  if (codes.some((code) => code.startsWith("client.ts "))) {
+    for (const code of codes) flags.client.add(code.replace("client.ts ", ""));
+  } else if (cell.startsWith("`--")) { for (const code of codes) flags.server.add(code); }
 }
-for (const terminal of terminals) await stop(terminal);
+flags.server.delete("--interactive"); // which needs a screen
+await start("bun server.ts -l info -d 0");
+for (const code of flags.client) run(`bun client.ts -l error ${code}`);
+await stopAll();
+for (const code of flags.server) {
+  await start(`bun server.ts -p 0 ${code}`);
+  await stopAll();
+}
 
-for (const script of ["server.ts", "client.ts", "web.ts"]) {
-  const from = readme.indexOf(`| option of ${script}`);
+// web.ts has the options of server.ts, and more.
+for (const [name, script] of [["server.ts", "web.ts"], ["client.ts", "client.ts"]]) {
+  const from = readme.indexOf(`| option of ${name}`);
   const table = readme.slice(from, readme.indexOf("\n\n", from));
   const options = (text: string): string[] => text.match(/(?<![\w-])--[a-z][a-z-]*/g) ?? [];
   const help = run(`bun ${script} --help`).replace(/^examples:[^]*/m, "");
   const own = new Set(options(help));
-  if (script === "web.ts") options(run("bun server.ts --help")).forEach((name) => own.delete(name));
-  assert.deepEqual(new Set(options(table)), own, `the options of ${script}`);
+  // Which the text above the tables tells.
+  for (const option of ["--json", "--log-level", "--help", "--version"]) own.delete(option);
+  assert.deepEqual(new Set(options(table)), own, `the options of ${name}`);
   const helpOf = new Map(
     help.split(/^(?= {2}(?:-\w+, *| {5})--[a-z])/m).map((text) => [options(text)[0], text.trim()]),
   );
@@ -111,13 +161,54 @@ for (const script of ["server.ts", "client.ts", "web.ts"]) {
   }
 }
 
-const documented = rows.flatMap(([, tags = "", size = ""]) =>
-  /^[A-Z]{2}(, [A-Z]{2})*$/.test(tags)
-    ? tags.split(", ").map((tag, index) => [tag, size.split(", ")[index] ?? ""] as const)
-    : []
+/** What the page calls the tags in French. */
+const [, data = "{}"] = /^const DATA = (.*);$/m.exec(PAGE["/page.js"].text) ?? [];
+const frenchTags: Record<string, [label: string, french: string]> = JSON.parse(data).tags;
+
+assert.deepEqual(
+  rowsOf(protocol).filter(([, tag = ""]) => /^[A-Z]{2}$/.test(tag)).map((row) => row.slice(1, 5)),
+  [...TAGS].map(([tag, { label, size, digits }]) => {
+    const characters = `${[...new Set(size)].join("-")}${digits ? " digits" : ""}`;
+    return [tag, characters, label, frenchTags[tag]?.[1]];
+  }),
+);
+
+/** The codes in a paper's tables and those there are, as "AF 04", each with words. */
+const isCode = ([, code = ""]: string[]): boolean => /^[A-Z]{2} \w+$/.test(code);
+const codes = [...TAGS].flatMap(([tag, { codes }]) =>
+  [...codes ?? []].map(([code, { label, french }]) => [`${tag} ${code}`, label, french])
 );
 assert.deepEqual(
-  new Map(documented),
-  new Map([...TAGS].map(([tag, { size }]) => [tag, [...new Set(size)].join("-")])),
+  rowsOf(protocol).filter(isCode).map((row) => row.slice(1, 4)).sort(),
+  codes.toSorted(),
 );
-process.stdout.write("the README holds\n");
+assert.deepEqual(
+  rowsOf(french).filter(isCode).map((row) => row.slice(1, 3)),
+  codes.filter(([code]) => code?.startsWith("AF ")).map(([code, , french]) => [code, french]),
+);
+
+// ---------------------------------------------------------------- the papers themselves
+
+const lines = readme.trim().split("\n").length;
+assert.ok(lines <= 250, `README.md: expected at most 250 lines, got ${lines}`);
+
+/** The anchors of a paper's headings, as GitHub makes them. */
+function anchors(text: string): string[] {
+  return [...text.matchAll(/^#+ (.*)$/gm)].map(([, heading = ""]) =>
+    heading.toLowerCase().replace(/[^\p{L}\p{N} _-]/gu, "").replaceAll(" ", "-")
+  );
+}
+for (const [paper, text] of PAPERS) {
+  for (
+    const [link, file = "", anchor] of text.matchAll(/\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)/g)
+  ) {
+    const there = file || paper;
+    assert.ok(existsSync(there), `${paper}: ${link}`);
+    const isThere = !anchor || anchors(readFileSync(there, "utf8")).includes(anchor);
+    assert.ok(isThere, `${paper}: ${link}`);
+  }
+}
+
+const [, newest] = /^## \[([^\]]+)\]/m.exec(readFileSync("CHANGELOG.md", "utf8")) ?? [];
+assert.equal(newest, VERSION, "the version at the top of CHANGELOG.md");
+process.stdout.write("the papers hold\n");
