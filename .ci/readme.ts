@@ -9,6 +9,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import process from "node:process";
 import { PAGE } from "../page.ts";
 import { decode, TAGS, VERSION } from "../protocol.ts";
+import { MODELS } from "../server.ts";
 
 const PAPERS = new Map(
   ["README.md", "README.fr.md", "REFERENCE.md", "PROTOCOL.md"].map((
@@ -185,6 +186,12 @@ assert.deepEqual(
 assert.deepEqual(
   rowsOf(french).filter(isCode).map((row) => row.slice(1, 3)),
   codes.filter(([code]) => code?.startsWith("AF ")).map(([code, , french]) => [code, french]),
+);
+
+const models = Object.keys(MODELS).filter((name) => name !== "reference");
+assert.deepEqual(
+  [...protocol.matchAll(/^\*\*.*: `--model (\w+)`$/gm)].map(([, name]) => name),
+  models,
 );
 
 // ---------------------------------------------------------------- the papers themselves
