@@ -1153,18 +1153,6 @@ function warning<Code extends keyof typeof WARNINGS>(
   return { code, text, ...(tag && { tag }) };
 }
 
-/** Is told what a simulated terminal decides. */
-export interface Notes {
-  /** Something was noticed. */
-  warn(session: Session, warning: Warning, level?: LogLevel): void;
-  /** A person is to decide. */
-  waiting(session: Session): void;
-  /** How it is to end. */
-  decided(session: Session, outcome: Outcome): void;
-  /** What its screen shows, or its printer prints. */
-  shows(session: Session, text: string, where?: "screen" | "printed"): void;
-}
-
 /** What of a terminal can be steered while it runs. */
 export interface Steered {
   /** What it does, which may change from one request to the next. */
@@ -1199,7 +1187,7 @@ export function outcomeFor(request: Readonly<Message>, script: Settings): Outcom
 /** Decides what a terminal answers, and remembers what a duplicate repeats. */
 class Simulation implements Steered {
   readonly script: Settings;
-  readonly #notes: Notes;
+  readonly #observer: Observer;
   readonly #attempts = new Map<string, Attempt>(); // by cash register
   readonly #debits = new Map<string, string>(); // the cash registers of those approved, by their ID
   readonly #questions = new Map<number, (outcome: Outcome) => void>(); // by transaction
@@ -1211,9 +1199,9 @@ class Simulation implements Steered {
     next?.();
   };
 
-  constructor(script: Settings, notes: Notes) {
+  constructor(script: Settings, observer: Observer) {
     this.script = script;
-    this.#notes = notes;
+    this.#observer = observer;
   }
 
   forget(register?: string): void {
@@ -1266,13 +1254,13 @@ class Simulation implements Steered {
     if (session.deviations.some(isRefused)) return "09";
     const refused = [...refuses, ...failsOn].find((tag) => tag in request);
     if (refused) {
-      this.#notes.warn(session, warning("refused-tag", refused, model));
+      this.#observer.warn(session, warning("refused-tag", refused, model));
       return "09";
     }
     const { CD = "" } = request;
     if (lacks.includes(CD) || (!ACTIONS.has(CD) && CD !== status)) return "12";
     if (!exclusive || this.#underWay === 0) return undefined;
-    this.#notes.warn(session, warning("busy", busy ? "read when it is free" : "answered AF 07"));
+    this.#observer.warn(session, warning("busy", busy ? "read when it is free" : "answered AF 07"));
     return busy ? undefined : "07";
   }
 
@@ -1315,7 +1303,7 @@ class Simulation implements Steered {
     const { decideTimeout } = this.script;
     const tooLong = Promise.withResolvers<Outcome>();
     const timer = setTimeout(() => {
-      this.#notes.warn(session, warning("undecided", decideTimeout / 1000));
+      this.#observer.warn(session, warning("undecided", decideTimeout / 1000));
       tooLong.resolve({ failure: "08" });
     }, decideTimeout);
     const { transaction } = session;
@@ -1331,12 +1319,12 @@ class Simulation implements Steered {
     };
     try {
       const decided = decide({ ...request }, transaction, session.signal);
-      if (this.#questions.has(transaction)) this.#notes.waiting(session);
+      if (this.#questions.has(transaction)) this.#observer.waiting(session);
       const outcome = toOutcome(await Promise.race([decided, tooLong.promise]));
       if (!isOver) return this.#execute(request, outcome, session);
     } catch (error) {
       if (!isOver) {
-        this.#notes.warn(session, warning("no-outcome", printable(messageOf(error))), "error");
+        this.#observer.warn(session, warning("no-outcome", printable(messageOf(error))), "error");
         callBack(() => {
           throw error; // or a test that is waiting for a decline would pass
         });
@@ -1350,7 +1338,7 @@ class Simulation implements Steered {
 
   /** Does what is asked for. */
   #execute(request: Readonly<Message>, outcome: Outcome, session: Session): Reply {
-    this.#notes.decided(session, outcome);
+    this.#observer.decided(session, outcome);
     const { CA = "", CD: action } = request;
     const { duration, sellerContract } = this.script;
     const { delay = duration, fault, hangup = false, pending } = outcome;
@@ -1374,7 +1362,7 @@ class Simulation implements Steered {
     if (fault) reply.transmission = FAULTS[fault].send(answer.raw);
     if (action === "P" && message["AE"] === "10") this.#print(request["ZT"] ?? "", session);
     const screen = traits.screens?.[context.last ? "failed" : "none"];
-    if (action === "3" && message["AE"] === "01" && screen) this.#notes.shows(session, screen);
+    if (action === "3" && message["AE"] === "01" && screen) this.#observer.shows(session, screen);
     if (action === "B" && message["AE"] !== "01") reply.onDue = () => this.forget(CA); // of that register only, so that tests run side by side (our choice)
     if (movesMoney(action)) {
       // After BA 1 the payment is made all the same, though its answer does not tell how it ended.
@@ -1393,16 +1381,16 @@ class Simulation implements Steered {
     const asked = askedFor(request);
     if (asked !== undefined && answer["AE"] === "10" && movesMoney(request["CD"])) {
       const paid = answer["CC"] ?? "none";
-      if (paid !== asked) this.#notes.warn(session, warning("application", asked, paid));
+      if (paid !== asked) this.#observer.warn(session, warning("application", asked, paid));
     }
     if (wantedReceipt(request["CK"] ?? "")?.copy === "both") {
-      this.#notes.warn(session, warning("one-receipt"));
+      this.#observer.warn(session, warning("one-receipt"));
     }
   }
 
   #print(zt: string, session: Session): void {
-    const receipts = decodeReceipts(zt, (warning) => this.#notes.warn(session, warning));
-    for (const { text } of receipts) this.#notes.shows(session, text, "printed");
+    const receipts = decodeReceipts(zt, (warning) => this.#observer.warn(session, warning));
+    for (const { text } of receipts) this.#observer.shows(session, text, "printed");
   }
 }
 
@@ -1457,7 +1445,7 @@ export interface Gone {
   readonly sent: string;
 }
 
-/** Is told what happens on the network, everything once. */
+/** Is told what happens, everything once. */
 export interface Observer {
   /** A line for the log; the text is asked for if the level is wanted. */
   log(level: LogLevel, text: () => string): void;
@@ -1466,7 +1454,13 @@ export interface Observer {
   /** The final answer is due, and not yet written. */
   due(session: Session, answer: WireMessage): void;
   /** Something was noticed. */
-  warn(session: Session, warning: Warning): void;
+  warn(session: Session, warning: Warning, level?: LogLevel): void;
+  /** A person is to decide. */
+  waiting(session: Session): void;
+  /** How it is to end. */
+  decided(session: Session, outcome: Outcome): void;
+  /** What its screen shows, or its printer prints. */
+  shows(session: Session, text: string, where?: "screen" | "printed"): void;
   /** An answer was written, or would have been. */
   answer(session: Session, sent: Sent, milliseconds: number): void;
   /** Nothing is written for an answer. */
@@ -2138,7 +2132,7 @@ interface Waiter extends PromiseWithResolvers<Transaction> {
 }
 
 /** Takes note of all that happens, and tells it: transactions, events, log, waits. */
-export class Journal implements Observer, Notes {
+export class Journal implements Observer {
   /** Who is told each event. */
   readonly listeners: Set<Listener> = new Set();
   readonly #settings: Settings;
