@@ -411,7 +411,7 @@ export interface Model {
 /** The models of terminals. Nothing is known of one but what its row says. */
 export const MODELS = {
   reference: {
-    is: "the scripts of akretion/caisse-ap-ip; below, in what others differ",
+    is: "the scripts of akretion/caisse-ap-ip",
     known: {},
   },
   desk5000: {
@@ -498,12 +498,15 @@ const TRAITS = Object.fromEntries(
   ]),
 ) as Record<ModelName, Traits>;
 
-/** A trait in words. */
-const TOLD: {
+/** How each trait is told, in a language: a sentence or several. */
+export type Told = {
   readonly [Name in keyof Traits]-?: (
     trait: NonNullable<Traits[Name]>,
   ) => string | readonly string[];
-} = {
+};
+
+/** How each trait is told in English. */
+const TOLD: Told = {
   identity: ({ CZ, CJ }) => `CZ ${CZ} and CJ ${CJ} of its own`,
   copies: (tags) => `gives back ${tags.join(" ")} only`,
   returnsCF: (count) => `gives back ${count} characters of CF`,
@@ -537,20 +540,41 @@ const TOLD: {
   notes: (texts) => texts,
 };
 
-/** The models, for people. */
-function modelsText(): string {
-  const texts = Object.entries<Model>(MODELS).map(([name, { is, known }]) => {
-    const traits = Object.entries(known).flatMap(([source, traits]) =>
+/** A model for people: its name, what it is, and what is known of it, each with its source. */
+export interface ModelInWords {
+  /** Its name. */
+  name: ModelName;
+  /** What it is. */
+  is: string;
+  /** In what it differs from the reference; the number of a source is as in protocol.ts. */
+  known: { source: number; text: string }[];
+}
+
+/** The models for people, in English or as they are `told`. */
+export function modelsInWords(told: Told = TOLD): ModelInWords[] {
+  return Object.entries<Model>(MODELS).map(([name, { is, known }]) => ({
+    name: name as ModelName,
+    is,
+    known: Object.entries(known).flatMap(([source, traits]) =>
       Object.entries(traits).flatMap(([trait, value]) => {
-        const told = TOLD[trait as keyof Traits] as (value: unknown) => string | string[];
-        return [told(value)].flat().flatMap((text) =>
-          wrap(`(${source}) ${text}`, 66).map((line, at) => (at ? "    " : "") + line)
-        );
+        const tell = told[trait as keyof Traits] as (value: unknown) => string | readonly string[];
+        return [tell(value)].flat().map((text) => ({ source: Number(source), text }));
       })
+    ),
+  }));
+}
+
+/** What --model list prints. */
+function modelsText(): string {
+  const texts = modelsInWords().map(({ name, is, known }) => {
+    const lines = known.flatMap(({ source, text }) =>
+      wrap(`(${source}) ${text}`, 66).map((line, at) => (at ? "    " : "") + line)
     );
-    return [`${name.padEnd(11)}${is}`, ...traits.map((line) => `           ${line}`)].join("\n");
+    return [`${name.padEnd(11)}${is}`, ...lines.map((line) => `           ${line}`)].join("\n");
   });
-  return `${texts.join("\n\n")}\n\nIn brackets: where it was seen, see protocol.ts.\n`;
+  return `${texts.join("\n\n")}\n
+Told is in what a model differs from the reference, as far as it is known.
+In brackets: where it was seen, see protocol.ts.\n`;
 }
 
 // ---------------------------------------------------------------- options

@@ -38,6 +38,7 @@ import {
 } from "./protocol.ts";
 import {
   listen,
+  modelsInWords,
   type Outcome,
   parseOutcome,
   printEvent,
@@ -377,6 +378,7 @@ function routesOf(
         return terminal.settings;
       },
     }],
+    [/^\/api\/models$/, { GET: () => modelsInWords() }],
     [/^\/api\/next$/, {
       async POST({ query, body }) {
         const given = await body();

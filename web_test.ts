@@ -7,7 +7,9 @@ import { test } from "node:test";
 import { type Message, OptionError, VERSION } from "./protocol.ts";
 import {
   ListenError,
+  MODELS,
   parseOutcome,
+  readArguments,
   startTerminal,
   type TerminalEvent,
   type Transaction,
@@ -278,6 +280,8 @@ table<[what: string, allow: string]>("405 with Allow", {
   "transactions": ["DELETE /api/transactions", "GET"],
   "the next transaction": ["POST /api/transactions/next", "GET"],
   "a transaction": ["POST /api/transactions/1", "GET"],
+  "models": ["POST /api/models", "GET"],
+  "a try": ["GET /api/try", "POST"],
   "an outcome": ["GET /api/transactions/1/outcome", "POST"],
   "reset": ["GET /api/reset", "POST"],
   "events": ["POST /api/events", "GET"],
@@ -459,6 +463,28 @@ table<[body: string, expected: RegExp]>("PATCH /api/terminal, wrong", {
     assert.match(await refused(400, web, "PATCH /api/terminal", body, headers), expected);
     assert.deepEqual(web.settings, INITIAL);
   }
+});
+
+// ---------------------------------------------------------------- /api/models
+
+test("GET /api/models tells of each what --model list prints", async () => {
+  await using web = await webWith();
+  const models = await done(web, "GET /api/models");
+  assert.deepEqual(models.map(({ name }: { name: string }) => name), Object.keys(MODELS));
+  const list = String(readArguments(["--model", "list"])).replace(/\s+/g, " ");
+  for (const { name, is, known, ...others } of models) {
+    assert.deepEqual(others, {});
+    assert.equal(known.length === 0, name === "reference");
+    const texts = known.map(({ source, text }: { source: number; text: string }) =>
+      ` (${source}) ${text}`
+    );
+    assert.ok(list.includes([name, " ", is, ...texts].join("")), name);
+  }
+  assert.deepEqual(models.find(({ name }: { name: string }) => name === "viva"), {
+    name: "viva",
+    is: "Viva on Android: PAX",
+    known: [{ source: 8, text: "takes a CF of 183 characters" }],
+  });
 });
 
 // ---------------------------------------------------------------- /api/next
