@@ -2171,6 +2171,11 @@ export class Journal implements Observer, Notes {
     return structuredClone(this.#transactions);
   }
 
+  /** A copy of one of them, if it is kept. */
+  transaction(number: number): Transaction | undefined {
+    return structuredClone(this.#transactions.find((transaction) => transaction.number === number));
+  }
+
   log(level: LogLevel, text: () => string): void {
     const { log, logLevel } = this.#settings;
     if (!log || LOG_LEVELS.indexOf(level) < LOG_LEVELS.indexOf(logLevel)) return;
@@ -2527,6 +2532,8 @@ export interface Terminal extends AsyncDisposable {
   readonly port: number;
   /** What POS did: copies of the last 1,000 requests and their answers, the newest last. */
   readonly transactions: readonly Transaction[];
+  /** A copy of one of them by its number, if it is kept. */
+  transaction(number: number): Transaction | undefined;
   /** What it does with the next request. */
   readonly settings: TerminalSettings;
   /** Changes what it does, from the next request on. Nothing changes if one of it is wrong. */
@@ -2638,6 +2645,7 @@ export function terminalOf(
     get transactions() {
       return journal.transactions;
     },
+    transaction: (number) => journal.transaction(number),
     get settings() {
       const { model, outcome, when, duration, strict, exclusive, interactive, next } = script;
       return {

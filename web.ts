@@ -353,7 +353,7 @@ function routesOf(
     query.get("register") ?? undefined;
   const next = (): unknown => ({ next: terminal.settings.next });
   const found = (number: number): unknown => {
-    const transaction = terminal.transactions.find((transaction) => transaction.number === number);
+    const transaction = terminal.transaction(number);
     if (transaction) return transaction;
     throw new HttpError(404, `expected the number of a transaction that is kept, got ${number}`);
   };

@@ -619,6 +619,23 @@ test("GET /api/transactions tells what tills did, all or some of it", async () =
   assert.equal(why, "expected the number of a transaction that is kept, got 5");
 });
 
+test("one transaction is given without a copy of all", async () => {
+  await using web = await webWith({ interactive: true });
+  await using peer = await Peer.connect(web.port);
+  peer.send(DEBIT);
+  await eventually(() => web.settings.waiting.length === 1, "waiting");
+  Object.defineProperty(Object.getPrototypeOf(web), "transactions", {
+    get: () => assert.fail("all were asked for"),
+  });
+  assert.equal((await done(web, "GET /api/transactions/1")).request.raw, DEBIT);
+  await refused(404, web, "GET /api/transactions/2");
+  await done(web, "POST /api/transactions/1/outcome", "success");
+  await refused(409, web, "POST /api/transactions/1/outcome", "success");
+  const copy = web.transaction(1);
+  Object.assign(copy ?? {}, { number: 7 });
+  assert.equal(web.transaction(1)?.number, 1);
+});
+
 test("what a POS sent is escaped in JSON, C1 too", async () => {
   await using web = await webWith();
   await using reader = await Reader.open(web);
