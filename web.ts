@@ -162,14 +162,16 @@ function refusal(
     : undefined;
 }
 
-/** The body of a request: text, or what it is in JSON where its type says so. */
+/**
+ * The body of a request: words, or what it is in JSON. It is JSON where its type says so, or where
+ * it begins as no words of an outcome do: curl -d and fetch send another type unless they are told.
+ */
 async function readBody(
   request: http.IncomingMessage,
   most: number,
   timeout: number,
 ): Promise<unknown> {
   const [type = ""] = (request.headers["content-type"] ?? "").toLowerCase().split(";");
-  // What curl -d sends, and what fetch sends for a text.
   if (
     !/^(?:|text\/plain|application\/json|application\/x-www-form-urlencoded)$/.test(type.trim())
   ) {
@@ -193,8 +195,9 @@ async function readBody(
     reading.reject(new HttpError(408, `expected the body within ${timeout} ms`));
   }, timeout);
   try {
-    const text = await reading.promise;
-    return type.trim() === "application/json" ? parseJson(text) : text;
+    const text = (await reading.promise).trim();
+    if (type.trim() === "application/json") return parseJson(text, "content type");
+    return /^[[{"]/.test(text) ? parseJson(text, "first character") : text;
   } finally {
     clearTimeout(timer);
   }
@@ -366,10 +369,9 @@ function routesOf(
         return { version: VERSION, host, port, ...settings };
       },
       async PATCH({ body }) {
-        const given = await body();
-        const changes = typeof given === "string" ? parseJson(given) : given;
+        const changes = await body();
         if (Object.prototype.toString.call(changes) !== "[object Object]") {
-          throw new OptionError("settings", "an object in JSON", changes);
+          throw new OptionError("settings", 'an object in JSON such as {"duration": 0}', changes);
         }
         const { outcome, ...others } = changes as TerminalChanges;
         terminal.change(
@@ -460,11 +462,12 @@ function routesOf(
   ];
 }
 
-function parseJson(text: string): unknown {
+/** Reads JSON, which `what` of the body says that it is. */
+function parseJson(text: string, what: string): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw new HttpError(400, `expected JSON: ${(error as Error).message}`);
+    throw new HttpError(400, `expected JSON, as the ${what} says: ${(error as Error).message}`);
   }
 }
 

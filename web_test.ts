@@ -422,11 +422,11 @@ test("PATCH /api/terminal counts from the next request on", async () => {
 });
 
 table<[body: string, expected: RegExp]>("PATCH /api/terminal, wrong", {
-  "no JSON": ["strict=true", /^expected JSON: /],
-  "JSON in part": ['{"strict":true', /^expected JSON: /],
-  "a list": ["[]", /^settings: expected an object in JSON, got object$/],
-  "a word": ['"refused"', /^(?:settings: expected an object in JSON|expected JSON)/],
-  "null": ["null", /^settings: expected an object in JSON, got none$/],
+  "no JSON": ["strict=true", /^(?:settings: expected an object in JSON such as|expected JSON,) /],
+  "JSON in part": ['{"strict":true', /^expected JSON, as /],
+  "a list": ["[]", /^settings: expected an object in JSON such as .*, got object$/],
+  "a word": ['"refused"', /^settings: expected an object in JSON such as .*, got "refused"$/],
+  "null": ["null", /^settings: expected an object in JSON such as .*, got (?:none|"null")$/],
   "another name": [
     '{"strict":true,"port":1}',
     /^settings: expected names from model, outcome, when, du/,
@@ -513,6 +513,18 @@ table<[body: string, headers: Record<string, string>, expected: string[]]>("POST
     "refused",
   ]],
   "a value beyond ASCII, with a comma": ["ZT=é\\,b", {}, ["success,ZT=é\\,b"]],
+  "a list in JSON, as curl -d sends it": [
+    ' \n["abandon",{"failure":"08"}]\n',
+    { "content-type": "application/x-www-form-urlencoded" },
+    ["abandon", "timeout"],
+  ],
+  "one in JSON, as fetch sends a text": [
+    '{"pending":true}',
+    { "content-type": "text/plain;charset=UTF-8" },
+    ["success,pending"],
+  ],
+  "a word in JSON, of no type": ['"refused"', {}, ["refused"]],
+  "JSON after the mark of UTF-8": ['\ufeff"refused"', JSON_TYPE, ["refused"]],
 }, async ([body, headers, expected]) => {
   await using web = await webWith({ next: ["05"] });
   const next = [{ outcome: "forbidden" }, ...expected.map((outcome) => ({ outcome }))];
@@ -575,6 +587,58 @@ table<[body: string, headers?: Record<string, string>]>("POST /api/next, wrong",
     assert.deepEqual(web.settings.next, []);
   }
 });
+
+table<[what: string, body: string, headers: Record<string, string>, why: RegExp]>(
+  "a body that is wrong is told what was expected",
+  {
+    "words, where the type says JSON": [
+      "POST /api/next",
+      "refused",
+      JSON_TYPE,
+      /^expected JSON, as the content type says: ./,
+    ],
+    "nothing, where the type says JSON": [
+      "POST /api/next",
+      "",
+      JSON_TYPE,
+      /^expected JSON, as the content type says: ./,
+    ],
+    "JSON in part, of another type": [
+      "POST /api/next",
+      '{"failure":"08"',
+      {},
+      /^expected JSON, as the first character says: ./,
+    ],
+    "an object a line": [
+      "POST /api/transactions/1/outcome",
+      '{"failure":"08"}\n{"failure":"08"}',
+      { "content-type": "text/plain" },
+      /^expected JSON, as the first character says: ./,
+    ],
+    "a number in JSON": [
+      "POST /api/next",
+      "7",
+      JSON_TYPE,
+      /^next: expected an outcome or the words for it, got 7$/,
+    ],
+    "a form": [
+      "PATCH /api/terminal",
+      "outcome=refused",
+      { "content-type": "application/x-www-form-urlencoded" },
+      /^settings: expected an object in JSON such as {"duration": 0}, got "outcome=refused"$/,
+    ],
+    "nothing to change": [
+      "PATCH /api/terminal",
+      "",
+      {},
+      /^settings: expected an object in JSON such as {"duration": 0}, got ""$/,
+    ],
+  },
+  async ([what, body, headers, why]) => {
+    await using web = await webWith();
+    assert.match(await refused(400, web, what, body, headers), why);
+  },
+);
 
 test("what is wrong is told in the sentence of the command line", async () => {
   await using web = await webWith();
