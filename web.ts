@@ -303,7 +303,11 @@ const PAGE_ROUTES = Object.entries(PAGE).map(([path, { type, text }]): [RegExp, 
   return [new RegExp(`^${path.replace(".", "\\.")}$`), { GET }];
 });
 
-/** A debit of 12.34 EUR with a receipt, as a POS sends it. */
+/**
+ * A debit of 12.34 EUR with a receipt, as a POS sends it. It is of a cash register of its own, which
+ * no till should be (our choice), so that no outcome, transaction or attempt of a till is touched.
+ * What is queued for any register is for this one too: so a person sees what has just been queued.
+ */
 const TRY = encodeText({
   CZ: "0300",
   CJ: "012345678901",

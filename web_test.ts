@@ -819,6 +819,28 @@ test("POST /api/transactions/N/outcome decides once; 409 after that, 404 of none
   assert.deepEqual([AE, CF], ["10", "78"]);
 });
 
+// ---------------------------------------------------------------- /api/try
+
+test("POST /api/try pays as cash register 00, and gets what is queued for that or for any", async () => {
+  await using web = await webWith();
+  await done(web, "POST /api/next?register=01", "silent");
+  const { sent, received } = await done(web, "POST /api/try");
+  assert.match(sent, /CA00200.*CB0041234/);
+  assert.match(received, /CA00200.*AE00210/);
+  assert.deepEqual(web.settings.next, [{ register: "01", outcome: "success,silent" }]);
+  await done(web, "POST /api/next", "05\n07");
+  await done(web, "POST /api/next?register=00", "refused");
+  for (const code of ["04", "05"]) {
+    assert.match((await done(web, "POST /api/try")).received, new RegExp(`AF002${code}`));
+  }
+  assert.deepEqual(web.settings.next, [
+    { register: "01", outcome: "success,silent" },
+    { outcome: "07" },
+  ]);
+  await done(web, "POST /api/reset?register=00");
+  assert.deepEqual(web.transactions, []);
+});
+
 // ---------------------------------------------------------------- /api/reset
 
 test("POST /api/reset puts all back as it was started", async () => {
