@@ -615,7 +615,10 @@ if (import.meta.main) {
     name: "web.ts",
     summary: "A card payment terminal that is steered and seen over HTTP while it runs.",
     examples: ["-d 0 --web-port 8889", "-i", "-p 0 --web-port 0 --json"],
-    options: OPTIONS,
+    options: {
+      ...OPTIONS,
+      interactive: { short: "i", help: "3. a person decides, on the page or over HTTP" },
+    },
     async start(options, { interactive, json }) {
       const terminal = await startWeb({ ...options, interactive });
       const [, host, port] = /^http:\/\/\[?(.*?)\]?:(\d+)\/$/.exec(terminal.url) ?? [];

@@ -1436,7 +1436,11 @@ test("web.ts --help has every option of server.ts, in lines of 80", patience, as
   assert.ok(options(server.stdout).length > 15);
   assert.deepEqual(
     options(server.stdout).filter((line) => !options(web.stdout).includes(line)),
-    [],
+    ["  -i,  --interactive             3. a person decides, on this screen"],
+  );
+  assert.equal(
+    own.shift(),
+    "  -i,  --interactive             3. a person decides, on the page or over HTTP",
   );
   assert.deepEqual(own.map((line) => /--\S+ \S+/.exec(line)?.[0]), [
     "--web-port PORT",
