@@ -509,7 +509,7 @@ kbd { font: 11px/16px var(--mono); padding: 0 5px; border: 1px solid currentColo
 .rules { display: flex; flex-wrap: wrap; gap: 8px; }
 .rules:empty { display: none; }
 .rules li { display: flex; align-items: center; gap: 8px; padding-left: 8px; border: 1px solid var(--line); border-radius: 6px; max-width: 100%; min-height: 28px; }
-.rules.plain li, .rules li:not(:has(button)) { padding-right: 8px; }
+.rules li:not(:has(button)) { padding-right: 8px; }
 .rules code { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .rules code + code { color: var(--muted); }
 .rules button { min-height: 26px; padding: 0 8px; border: 0; background: none; color: var(--muted); }
@@ -843,8 +843,8 @@ function paper({ text, html }) {
 
 // ---------------------------------------------------------------- what is known
 
-const MOST = 1000; // transactions that the terminal keeps
-const PAGE = 200; // rows that are shown before somebody asks for more
+const MOST_KEPT = 1000; // transactions, as the terminal keeps them
+const MOST_ROWS = 200; // that are shown before somebody asks for more
 
 let settings = { waiting: [], when: {}, next: [] };
 const known = new Map(); // transactions by number, in their order
@@ -852,8 +852,9 @@ let waiting = [];
 let chosen; // of those that wait, if somebody has chosen one
 let result; // the last answer, and until when it is on the screen
 let opened; // the number of the one that is looked at
-let shown = PAGE;
+let shown = MOST_ROWS; // how many rows
 let caught; // events that come while all is being read
+let loaded = false; // whether all has been read
 
 function entryOf(number, connection, received, { raw, message }, warnings, error) {
   return {
@@ -904,7 +905,7 @@ function take(event) {
         ),
       );
       for (const [oldest, { node }] of known) {
-        if (known.size <= MOST) break;
+        if (known.size <= MOST_KEPT) break;
         if (node) node.remove();
         known.delete(oldest);
         waiting = waiting.filter((number) => number !== oldest);
@@ -999,6 +1000,7 @@ async function attempt(id, doing) {
   }
 }
 
+/** Takes what the terminal tells of its settings. */
 function use(value) {
   settings = { ...settings, ...value };
   if (value.waiting) {
@@ -1047,7 +1049,6 @@ async function sync() {
     events.forEach(take);
   }
 }
-let loaded = false;
 
 let stream;
 function listen() {
@@ -1455,7 +1456,7 @@ function drawList() {
 $("filter").addEventListener("input", () => draw());
 $("only-warned").addEventListener("change", () => draw());
 $("more").addEventListener("click", () => {
-  shown += PAGE;
+  shown += MOST_ROWS;
   draw();
 });
 
@@ -1522,7 +1523,7 @@ function picture(one, interims, width) {
   });
   const text = (x, y, anchor, text, about) =>
     drawing.append(s("text", { x, y, "text-anchor": anchor, ...about }, text));
-  for (const [x, name] of [[left, t("register")], [right, "Terminal"]]) {
+  for (const [x, name] of [[left, t("register")], [right, t("terminal")]]) {
     drawing.append(s("line", { x1: x, x2: x, y1: 32, y2: bottom, class: "life" }));
     drawing.append(s("rect", { x: x - 40, y: 8, width: 80, height: 24, rx: 6, class: "box" }));
     text(x, 24, "middle", name);
@@ -1778,15 +1779,16 @@ function openSoon() {
   }, 150);
 }
 
-let last = "";
+let drawnDetail = "";
+/** Reads the open transaction and draws it, if it is another than before. */
 async function open(isNew = false) {
   const number = opened;
   if (number === undefined) return;
   const one = await call("GET", "transactions/" + number).catch(() => undefined);
   if (number !== opened || $("link").classList.contains("broken") && !one) return;
   const text = JSON.stringify([one, french, waiting.includes(number)]);
-  if (!isNew && text === last) return;
-  last = text;
+  if (!isNew && text === drawnDetail) return;
+  drawnDetail = text;
   const missing = h("h2", { id: "detail-title", tabindex: "-1" }, t("notKept", number));
   if (one) drawDetail(one);
   else $("detail").replaceChildren(h("p", {}, h("a", { href: "#/" }, "← " + t("back"))), missing);
