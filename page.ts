@@ -8,8 +8,17 @@
  *
  * @module
  */
-import { ACTIONS, moneyText, TAGS } from "./protocol.ts";
-import { CARDS, ENDINGS, FAULTS, FLAGS } from "./server.ts";
+import { ACTIONS, type DEVIATIONS, moneyText, TAGS } from "./protocol.ts";
+import {
+  CARDS,
+  ENDINGS,
+  FAULTS,
+  FLAGS,
+  type ModelName,
+  modelsInWords,
+  type Told,
+  type WARNINGS,
+} from "./server.ts";
 
 // ---------------------------------------------------------------- data
 
@@ -53,7 +62,7 @@ const FRENCH_TAGS: Readonly<Record<string, string>> = {
 };
 
 /** What the words of FAULTS and FLAGS do, in French. */
-const FRENCH_WORDS: Readonly<Record<string, string>> = {
+const FRENCH_WORDS: Readonly<Record<keyof typeof FAULTS | keyof typeof FLAGS, string>> = {
   silent: "pas de réponse, la connexion reste",
   close: "connexion fermée sans réponse",
   reset: "connexion rompue sans réponse",
@@ -66,7 +75,9 @@ const FRENCH_WORDS: Readonly<Record<string, string>> = {
 };
 
 /** What a warning is about, in French, by its code; its own text is in English. */
-const FRENCH_WARNINGS: Readonly<Record<string, string>> = {
+const FRENCH_WARNINGS: Readonly<
+  Record<keyof typeof DEVIATIONS | keyof typeof WARNINGS | "receipt", string>
+> = {
   "malformed": "message illisible",
   "missing-tags": "champs obligatoires absents",
   "not-an-amount": "ce n'est pas un montant en centimes",
@@ -93,11 +104,74 @@ const FRENCH_WARNINGS: Readonly<Record<string, string>> = {
   "read-once": "la caisse n'a lu qu'une partie de la réponse",
   "not-read": "la caisse n'a peut-être pas lu la réponse",
   "busy": "terminal occupé",
+  "refused-tag": "champ que ce modèle refuse",
+  "callback": "rien n'écoute là où va la réponse",
   "application": "autre application que celle demandée",
   "one-receipt": "deux tickets demandés, un seul envoyé",
   "undecided": "personne n'a décidé à temps",
   "no-outcome": "aucune issue n'a pu être décidée",
   "receipt": "ticket illisible",
+};
+
+/** What the models are, in French, where it is not the same in English. */
+const FRENCH_MODELS: { readonly [Name in ModelName]?: string } = {
+  reference: "les scripts d'akretion/caisse-ap-ip",
+  dx8000: "Ingenico AXIUM DX8000 avec Nepting",
+  hipay: "HiPay avec Nepting : PAX A920Pro, A80, A50, A35",
+  payxpert: "PayXpert : Castles S1F2, S1P, Sunmi P2",
+  viva: "Viva sur Android : PAX",
+};
+
+/** The notes on the models, in French. */
+const FRENCH_NOTES: Readonly<Record<string, string>> = {
+  "cheques: AF 04 whatever the reason, and no card data, as the reference":
+    "chèques : AF 04 quelle que soit la raison, et pas de données de carte, comme la référence",
+  "set so, it answers on a connection of its own to port 20006: --callback 20006":
+    "réglé ainsi, il répond sur sa propre connexion, vers le port 20006 : --callback 20006",
+  "asleep, or without the protocol, it refuses connections: stop the terminal":
+    "en veille, ou sans le protocole, il refuse les connexions : arrêtez le terminal",
+  "other tags may appear: TAG=VALUE of an outcome":
+    "d'autres champs peuvent apparaître : TAG=VALEUR dans une issue",
+  "not in the foreground, it answers AE 01 at once: --outcome 07,delay=0":
+    "s'il n'est pas au premier plan, il répond AE 01 aussitôt : --outcome 07,delay=0",
+  "a duplicate is about the last attempt, as with the reference":
+    "un duplicata porte sur la dernière tentative, comme avec la référence",
+};
+
+/** How each trait of a model is told in French. */
+const FRENCH_TOLD: Told = {
+  identity: ({ CZ, CJ }) => `CZ ${CZ} et CJ ${CJ}, qui lui sont propres`,
+  copies: (tags) => `ne renvoie que ${tags.join(" ")}`,
+  returnsCF: (count) => `renvoie ${count} caractères de CF`,
+  takesCF: (count) => `accepte un CF de ${count} caractères`,
+  abandon: (code) => `abandon : AF ${code}`,
+  dropsCB: () => "abandon : sans CB",
+  approvedAF: (code) => `AF ${code} à côté d'AE 10`,
+  refusal: ({ detail }) => `refus : avec AC, et AF 04 suivi de ${detail}`,
+  statusFirst: () => "AF 09 : AE et AF avant les champs renvoyés",
+  mask: (character) => `AA est masqué par ${character}`,
+  AL: (value) => `AL ${value} avec AA`,
+  receipt: ({ columns, filled, wrap }) =>
+    `tickets de ${columns} colonnes${filled ? ", complétées par des blancs" : ""}, saut de ligne ${
+      wrap < 900 ? `tous les ${wrap} caractères et ` : ""
+    }à la fin d'AK`,
+  atOnce: (AE) => `BA 1 : ${AE === "10" ? "AE 10" : "pas de réponse"}`,
+  refuses: (tags) => `AF 09 à ${tags.join(" et ")}`,
+  failsOn: (tags) => `échoue sur ${tags.join(" et ")} (AF 09 est notre choix)`,
+  lacks: (actions) => `AF 12 à CD ${actions.join(" ")}`,
+  vendorTags: () => [
+    "AP, AQ et ID dans les réponses, CH et IM renvoyés",
+    "l'IM d'un crédit est l'ID d'un débit (AF 07 à un autre est notre choix)",
+  ],
+  status: (action) =>
+    `CD ${action} dit comment la dernière transaction a fini (sa forme est notre choix)`,
+  port: (port) => `écoute sur le port ${port}`,
+  busy: () => "occupé, il ne lit aucune demande avant d'être libre : avec --exclusive",
+  screens: ({ failed, none }) => [
+    `duplicata d'un échec : son écran affiche ${failed}`,
+    `duplicata de rien : son écran affiche ${none}`,
+  ],
+  notes: (texts) => texts.map((text) => FRENCH_NOTES[text] ?? text),
 };
 
 type Pair = readonly [english: string, french: string];
@@ -113,7 +187,21 @@ function currencies(): Record<string, [letters: string, decimals: number]> {
   return known;
 }
 
-/** The tables that the script needs, from English to French pairs. */
+/** The models: what they are, and in what they differ from the reference. */
+function models(): Record<string, { is: Pair; known: { source: number; text: Pair }[] }> {
+  const inFrench = modelsInWords(FRENCH_TOLD);
+  return Object.fromEntries(
+    modelsInWords().map(({ name, is, known }, model) => [name, {
+      is: [is, FRENCH_MODELS[name] ?? is],
+      known: known.map(({ source, text }, at) => ({
+        source,
+        text: [text, inFrench[model]?.known[at]?.text ?? text],
+      })),
+    }]),
+  );
+}
+
+/** The tables that the script needs. What is in words is an English and a French one. */
 function data() {
   const terms = (tag: string): Record<string, Pair> =>
     Object.fromEntries(
@@ -124,9 +212,9 @@ function data() {
     words[word] = terms("AF")[code] ?? ["paid", "payé"];
   }
   for (const [word, { CC }] of Object.entries(CARDS)) words[word] = terms("CC")[CC] ?? [CC, CC];
-  for (const [word, help] of [...Object.entries(FAULTS), ...Object.entries(FLAGS)]) {
-    const english = typeof help === "string" ? help : help.help;
-    words[word] = [english, FRENCH_WORDS[word] ?? english];
+  for (const [word, french] of Object.entries(FRENCH_WORDS)) {
+    const help = { ...FAULTS, ...FLAGS }[word as keyof typeof FRENCH_WORDS];
+    words[word] = [typeof help === "string" ? help : help.help, french];
   }
   return {
     tags: Object.fromEntries(
@@ -138,6 +226,7 @@ function data() {
     money: [...ACTIONS].filter(([, { money }]) => money).map(([code]) => code),
     cards: Object.fromEntries(Object.entries(CARDS).map(([card, { CC, CI }]) => [card, [CC, CI]])),
     words,
+    models: models(),
     warnings: FRENCH_WARNINGS,
     currencies: currencies(),
   };
@@ -162,7 +251,8 @@ const HTML = String.raw`<!doctype html>
   <a class="name" href="#/"><svg viewBox="0 0 16 16" aria-hidden="true"><rect x="3" y="1"
     width="10" height="14" rx="2"/><path d="M5.5 4h5v3h-5zM5.5 10h1m1.5 0h1m1.5 0h1"/></svg><h1
     data-t="title"></h1></a>
-  <p class="where"><span data-t="port"></span> <code id="port"></code></p>
+  <p class="where"><span data-t="port"></span> <code id="port"></code><span id="where-model" hidden>
+    · <span data-t="model"></span> <code id="model-name"></code></span></p>
   <p id="link" role="status"></p>
   <button id="lang" class="quiet"></button>
 </header>
@@ -235,6 +325,12 @@ const HTML = String.raw`<!doctype html>
               data-t="strict"></b> <span data-t="strictHelp"></span></span></label>
             <label class="check"><input type="checkbox" id="exclusive"><span><b
               data-t="exclusive"></b> <span data-t="exclusiveHelp"></span></span></label>
+            <div><label for="model" data-t="model"></label>
+              <select id="model" aria-describedby="model-error"></select></div>
+            <p id="model-error" class="error" role="alert"></p>
+            <details id="differences"><summary id="difference-count"></summary>
+              <p id="model-is"></p><ul id="difference-list"></ul>
+              <p class="muted" data-t="sources"></p></details>
           </div>
           <div>
             <h3 data-t="when"></h3>
@@ -372,7 +468,7 @@ main {
 .bar > :is(h2, h3) { margin-right: auto; }
 .bar #count { margin-right: 8px; }
 
-button, input {
+button, input, select {
   font: inherit; color: inherit; background: var(--panel); border: 1px solid var(--edge);
   border-radius: 6px; min-height: 32px; padding: 4px 12px;
 }
@@ -383,9 +479,10 @@ button.quiet { border-color: transparent; background: none; color: var(--accent)
 button.quiet:hover { background: var(--tint); }
 button.main { background: var(--accent); border-color: var(--accent); color: var(--on-accent); }
 button.danger { background: var(--bad); border-color: var(--bad); color: var(--panel); }
-input { width: 100%; min-width: 0; padding: 4px 8px; }
+input, select { width: 100%; min-width: 0; padding: 4px 8px; }
+select { text-overflow: ellipsis; }
 input::placeholder { color: var(--muted); opacity: 1; }
-input[aria-invalid="true"] { border-color: var(--bad); }
+:is(input, select)[aria-invalid="true"] { border-color: var(--bad); }
 input:is([type="radio"], [type="checkbox"]) {
   width: 16px; height: 16px; min-height: 16px; margin: 2px 0; accent-color: var(--accent);
 }
@@ -514,6 +611,9 @@ kbd { font: 11px/16px var(--mono); padding: 0 5px; border: 1px solid currentColo
 .rules code + code { color: var(--muted); }
 .rules button { min-height: 26px; padding: 0 8px; border: 0; background: none; color: var(--muted); }
 .rules button:hover { color: var(--bad); }
+summary { cursor: pointer; color: var(--accent); font-weight: 500; width: fit-content; }
+summary + p { margin-top: 8px; }
+details ul { list-style: disc; padding: 8px 0 8px 16px; display: grid; gap: 4px; overflow-wrap: anywhere; }
 
 /* What the tills did. */
 .filter { display: flex; gap: 8px 16px; align-items: center; margin: 8px 0; flex-wrap: wrap; }
@@ -592,7 +692,8 @@ dialog .choices { margin: 16px 0 0; justify-content: flex-end; }
   .cards { grid-template-columns: 1fr 1fr; }
   .printer .paper { max-height: 144px; }
   #detail h3 { width: 100%; }
-  #lang { margin-left: auto; }
+  .name { order: -2; }
+  #lang { order: -1; margin-left: auto; }
   table :is(th, td):nth-child(2) { display: none; }
   th:nth-child(1) { width: 56px; } th:nth-child(4) { width: 45%; }
   .row { padding: 8px 16px; margin: 0 -16px; gap: 0 8px; grid-template-columns: 64px 24px minmax(0, 1fr) auto 32px; }
@@ -647,6 +748,13 @@ const TEXT = {
   strictHelp: ["refuses what deviates from the protocol", "refuse ce qui s'écarte du protocole"],
   exclusive: ["One at a time", "Un à la fois"],
   exclusiveHelp: ["refuses others while busy", "refuse les autres pendant un paiement"],
+  model: ["Model", "Modèle"],
+  difference: ["1 known difference", "1 différence connue"],
+  differences: ["%1 known differences", "%1 différences connues"],
+  sources: [
+    "In what it differs from the reference. In brackets: where it was seen, see protocol.ts.",
+    "En quoi il diffère de la référence. Entre parenthèses : la source, voir protocol.ts.",
+  ],
   when: ["Rules by amount", "Règles selon le montant"],
   whenAmount: ["Amount in cents, or * and last digits", "Montant en centimes, ou * et la fin"],
   next: ["Queue for the next ones", "File pour les prochains"],
@@ -729,8 +837,11 @@ try {
   if (kept) french = kept === "fr";
 } catch { /* the browser keeps nothing */ }
 
-/** Of an English and a French text, the one that is read. */
-const pick = (pair) => pair[french ? 1 : 0];
+const [ENGLISH, FRENCH] = [0, 1];
+/** Which of an English and a French text is read. */
+const language = () => french ? FRENCH : ENGLISH;
+/** The text of a pair that is read; in French no line begins with a colon or the like. */
+const pick = (pair) => french ? pair[FRENCH].replace(/ (?=[:;!?])/g, "\u00a0") : pair[ENGLISH];
 const t = (key, about) => pick(TEXT[key]).replace("%1", about);
 
 // ---------------------------------------------------------------- elements
@@ -1285,7 +1396,7 @@ function fill(id, value) {
 
 let drawn = "";
 function drawSettings() {
-  const { outcome, duration, strict, exclusive, interactive, when, next, port, host = "" } =
+  const { outcome, duration, strict, exclusive, interactive, model, when, next, port, host = "" } =
     settings;
   if (port === undefined) return;
   const now = JSON.stringify([settings, french]);
@@ -1297,6 +1408,19 @@ function drawSettings() {
   $(interactive ? "interactive" : "automatic").checked = true;
   $("strict").checked = strict;
   $("exclusive").checked = exclusive;
+  $("model").value = model;
+  put($("model-name"), model);
+  const { is, known } = DATA.models[model];
+  $("where-model").hidden = known.length === 0;
+  $("differences").hidden = known.length === 0;
+  put(
+    $("difference-count"),
+    known.length === 1 ? t("difference") : t("differences", known.length),
+  );
+  put($("model-is"), pick(is));
+  $("difference-list").replaceChildren(
+    ...known.map(({ source, text }) => h("li", {}, pick(text) + " (" + source + ")")),
+  );
   $("next-clear").hidden = next.length === 0;
   const rule = (amount, words, remove) =>
     h("li", {}, amount && h("code", {}, amount), h("code", {}, words), remove || "");
@@ -1354,6 +1478,7 @@ for (const id of ["outcome", "duration"]) {
 for (const id of ["strict", "exclusive"]) {
   $(id).addEventListener("change", () => change("outcome", { [id]: $(id).checked }));
 }
+$("model").addEventListener("change", () => change("model", { model: $("model").value }));
 for (const id of ["automatic", "interactive"]) {
   $(id).addEventListener("change", () => change("outcome", { interactive: id === "interactive" }));
 }
@@ -1847,6 +1972,11 @@ function speak() {
   put($("lang"), french ? "English" : "Français");
   $("lang").lang = french ? "en" : "fr";
   broken($("link").classList.contains("broken"));
+  $("model").replaceChildren(
+    ...Object.entries(DATA.models).map(([name, { is }]) =>
+      h("option", { value: name }, name + " · " + pick(is))
+    ),
+  );
   const now = card();
   const option = (name, label, read) => {
     const input = h("input", { type: "radio", name: "card", value: name, id: "card-" + name });
@@ -1906,8 +2036,8 @@ addEventListener("keydown", (event) => {
   const words = Object.hasOwn(KEYS, key) ? KEYS[key] : undefined;
   const { target, ctrlKey, metaKey, altKey, repeat } = event;
   if (!words || ctrlKey || metaKey || altKey || repeat || $("ask").open || !asked()) return;
-  const isTyped = target.closest("textarea, input:not([type=radio], [type=checkbox])");
-  if (isTyped || (key === "Enter" && target.closest("a, button, [type=checkbox]"))) return;
+  const isTyped = target.closest("select, input:not([type=radio], [type=checkbox])");
+  if (isTyped || (key === "Enter" && target.closest("a, button, summary, [type=checkbox]"))) return;
   event.preventDefault();
   decide(words);
 });

@@ -7,6 +7,8 @@ import net from "node:net";
 import process from "node:process";
 import { after, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { PAGE } from "./page.ts";
+import { MODELS } from "./server.ts";
 import { startWeb, type WebOptions, type WebTerminal } from "./web.ts";
 
 const CHROMIUM = "/usr/bin/chromium";
@@ -270,6 +272,58 @@ test(
     }),
 );
 
+for (
+  const [locale, texts] of [
+    ["en-GB", ["Model hipay", "7 known differences", "gives back 32 characters of CF (9)"]],
+    ["fr-FR", ["Modèle hipay", "7 différences connues", "renvoie 32 caractères de CF (9)"]],
+  ] as const
+) {
+  const [header, summary, difference] = texts;
+  test(
+    `the model is named, told of and changed, ${locale}`,
+    { skip },
+    () =>
+      withPage({ interactive: true }, async ({ terminal, page, text }) => {
+        assert.equal(await page.locator("#where-model").isVisible(), false);
+        assert.equal(await page.locator("#differences").isVisible(), false);
+        assert.equal(await page.locator("#model option").count(), Object.keys(MODELS).length);
+        await page.locator("#model").selectOption("hipay");
+        await until(() => terminal.settings.model === "hipay", "the model");
+        await page.locator("#where-model").waitFor();
+        assert.ok((await text(".where")).endsWith(header));
+        assert.match(await page.locator("#model option:checked").textContent(), /HiPay .* Nepting/);
+        assert.equal((await text("#differences summary")).slice(0, summary.length), summary);
+        // A letter chooses a model there, and Enter opens what is known: they decide nothing.
+        const pos = till(terminal, debit("01", "100"));
+        await page.locator("#question:visible").waitFor();
+        await page.locator("#model").press("h");
+        await page.locator("#model").press("s");
+        await page.locator("#differences summary").press("Enter");
+        await page.getByText(difference).waitFor();
+        assert.equal(await page.locator("#differences li").count(), 7);
+        assert.equal(pos.text, "");
+        assert.deepEqual(terminal.settings.waiting, [1]);
+        assert.equal(terminal.settings.model, "hipay");
+        await page.locator("#reset").click();
+        await page.locator("#ask-yes").click();
+        await until(() => terminal.settings.model === "reference", "the reset");
+        await until(async () => await page.locator("#model").inputValue() === "reference", "shown");
+        assert.equal(await page.locator("#where-model").isVisible(), false);
+        terminal.change({ model: "viva" }); // by somebody else
+        await until(async () => await page.locator("#model").inputValue() === "viva", "found out");
+      }, { locale }),
+  );
+}
+
+test("the page has all that is known of the models in French too", () => {
+  const { text } = PAGE["/page.js"];
+  const { models } = JSON.parse(/^const DATA = (.*);\n/.exec(text)?.[1] ?? "");
+  assert.deepEqual(Object.keys(models), Object.keys(MODELS));
+  for (const { known } of Object.values<Loose>(models)) {
+    for (const { text: [english, french] } of known) assert.notEqual(french, english);
+  }
+});
+
 test(
   "a hostile till changes nothing of the page",
   { skip },
@@ -368,6 +422,9 @@ for (const locale of ["en-GB", "fr-FR"]) {
           await page.evaluate((axe.default ?? axe).source);
           assert.equal(await page.evaluate("document.documentElement.lang"), locale.slice(0, 2));
           await check("first use");
+          terminal.change({ model: "hipay" });
+          await page.locator("#differences summary").click();
+          await check("a model and what is known of it");
           till(terminal, debit("01", "11245", field("CK", "100")) + "\n");
           till(terminal, debit("02", "5") + "\n");
           await page.locator("#list li").nth(1).waitFor();

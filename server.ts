@@ -1146,7 +1146,7 @@ export interface Reply {
 export type Handler = (received: Received, session: Session) => Reply | Promise<Reply>;
 
 /** What is noticed besides deviations: codes and words. A warning about a tag begins with it. */
-const WARNINGS = {
+export const WARNINGS = {
   "paid-twice": (money: string): string =>
     `${money} again, although the last attempt was approved and its answer got lost: on a real terminal the customer has now paid twice. Ask for the duplicate (CD 3) first`,
   "overlap": (): string => "a second payment of this cash register while its first is under way",
