@@ -628,7 +628,8 @@ details ul { list-style: disc; padding: 8px 0 8px 16px; display: grid; gap: 4px;
 .row.head span { overflow: visible; }
 .row time, .took { color: var(--muted); }
 .sum, .took { text-align: right; }
-.row .sum { font-weight: 500; } .row.head .sum { font-weight: 400; }
+.row .sum { font-weight: 500; } .row .sum.warned { max-width: 104px; font-size: 12px; white-space: normal; }
+.row.head .sum { font-weight: 400; }
 a.row:hover { background: var(--tint); }
 a.row:focus-visible { outline-offset: -2px; }
 .list { margin-bottom: -16px; overflow: hidden; border-radius: 0 0 8px 8px; }
@@ -636,9 +637,8 @@ a.row:focus-visible { outline-offset: -2px; }
 #none { padding: 16px 0; }
 .good { color: var(--good); } .bad { color: var(--bad); } .warned { color: var(--warn); }
 .wait { color: var(--accent); font-weight: 500; }
-.row .warned { text-align: right; }
-.flag { color: var(--warn); white-space: nowrap; }
-.flag::before, .row .warned::before { content: ""; display: inline-block; width: 8px; height: 8px; margin-right: 6px; background: var(--warn); clip-path: polygon(50% 0, 100% 100%, 0 100%); }
+.row .count { text-align: right; }
+.row .count.warned::before { content: ""; display: inline-block; width: 8px; height: 8px; margin-right: 6px; background: var(--warn); clip-path: polygon(50% 0, 100% 100%, 0 100%); }
 .facts { display: grid; grid-template-columns: auto minmax(0, 1fr); gap: 8px 16px; margin: 16px 0; }
 .facts dt { color: var(--muted); } .facts dd { margin: 0; overflow-wrap: anywhere; }
 .facts.small { gap: 4px 16px; font-size: 13px; }
@@ -782,6 +782,7 @@ const TEXT = {
   register: ["Till", "Caisse"],
   action: ["Action", "Action"],
   amount: ["Amount", "Montant"],
+  noAmount: ["no amount", "pas un montant"],
   ending: ["Ended", "Issue"],
   took: ["Took", "Durée"],
   noMatch: ["Nothing fits the filter.", "Rien ne correspond au filtre."],
@@ -800,6 +801,7 @@ const TEXT = {
   gone: ["till gave up", "caisse partie"],
   lostAnswer: ["answer lost", "réponse perdue"],
   unanswered: ["no answer", "sans réponse"],
+  warning: ["warning", "avertissement"],
   warnings: ["warnings", "avertissements"],
   back: ["All transactions", "Toutes les transactions"],
   notKept: ["Transaction %1 is not kept any more.", "La transaction %1 n'est plus gardée."],
@@ -894,17 +896,28 @@ const term = (tag, value) => {
   return codes && Object.hasOwn(codes, code) ? codes[code] : undefined;
 };
 
-/** An amount as it is read in the language; in French on the screen of the terminal. */
-function money({ CB = "", CE = "" }, comma = french) {
+/** Whether what should be an amount is none, such as 112.45. */
+const isNoAmount = (CB = "") => /\D/.test(CB);
+
+/** An amount as it is read in a language; as it came, and marked, if it is none. */
+function money({ CB = "", CE = "" }, index = language()) {
+  if (CB === "") return "";
+  if (isNoAmount(CB)) return visible(CB.slice(0, 40)) + " (" + TEXT.noAmount[index] + ")";
   const [letters, decimals] = DATA.currencies[CE] || [];
-  if (!letters || !/^\d{1,15}$/.test(CB)) return visible((CB + " " + CE).trim().slice(0, 40));
+  if (!letters || CB.length > 15) return visible((CB + " " + CE).trim().slice(0, 40));
   const digits = CB.replace(/^0+(?=\d)/, "").padStart(decimals + 1, "0");
   const at = digits.length - decimals;
   const whole = digits.slice(0, at).replace(/\B(?=(\d{3})+$)/g, "\u202f");
-  return whole + (decimals ? (comma ? "," : ".") + digits.slice(at) : "") + "\u00a0" + letters;
+  const point = index === FRENCH ? "," : ".";
+  return whole + (decimals ? point + digits.slice(at) : "") + "\u00a0" + letters;
 }
 
-function actionText({ CD }, index = french ? 1 : 0) {
+const movesMoney = ({ CD }) => DATA.money.includes(CD);
+
+/** The amount that a request is about, if it is about one. */
+const sumOf = (message) => movesMoney(message) ? money(message) : "";
+
+function actionText({ CD }, index = language()) {
   return (term("CD", CD) || [])[index] || visible(CD || "").slice(0, 40) || "?";
 }
 
@@ -1066,7 +1079,7 @@ function endingOf(entry) {
   if (answer.lost) return [t("lostAnswer"), "bad"];
   const { AE, AF } = answer.message;
   if (AE === "10") {
-    return [DATA.money.includes(message.CD) ? t("paid") : pick(term("AE", "10")), "good"];
+    return [movesMoney(message) ? t("paid") : pick(term("AE", "10")), "good"];
   }
   if (AE === "01") return [pick(term("AF", AF) || term("AE", "01")), "bad"];
   return AE === "11" ? [pick(term("AE", AE)), "good"] : [t("unreadableAnswer"), "bad"];
@@ -1211,19 +1224,19 @@ function screenOf(entry) {
   if (!entry) return { top: "", main: "PRÊT", sub: "" };
   const { message, answer } = entry;
   const top = ("CAISSE " + visible(message.CA || "").slice(0, 12)).trim();
-  const action = actionText(message, 1).toUpperCase();
-  const moves = DATA.money.includes(message.CD);
+  const action = actionText(message, FRENCH).toUpperCase();
+  const moves = movesMoney(message) && !isNoAmount(message.CB);
   if (!result || result.entry !== entry) {
     const sub = !moves ? "PATIENTEZ" : message.CC === "00C" ? "INSÉREZ CHÈQUE" : "PRÉSENTEZ CARTE";
     return {
       top: moves ? top + " · " + action : top,
-      main: moves ? money(message, true) : action,
+      main: moves ? money(message, FRENCH) : action,
       sub,
       glyph: moves ? "wave" : "",
     };
   }
   const { AE, AF = "" } = answer.message;
-  const sum = moves ? money(message, true) : "";
+  const sum = moves ? money(message, FRENCH) : "";
   if (answer.lost) return { top, main: "LIAISON PERDUE", sub: "CAISSE ABSENTE", glyph: "failed" };
   if (AE === "10" || AE === "11") {
     const noun = {
@@ -1316,7 +1329,7 @@ function card() {
 async function decide(words) {
   const question = asked();
   if (!question) return;
-  const withCard = words === "success" && card() && DATA.money.includes(question.message.CD);
+  const withCard = words === "success" && card() && movesMoney(question.message);
   const done = await attempt("answer", async () => {
     await call(
       "POST",
@@ -1364,11 +1377,8 @@ function drawQuestion() {
     );
     if (!tillButtons.has(number)) $("tills").append(node);
     tillButtons.set(number, node);
-    const sum = DATA.money.includes(message.CD) ? money(message) : "";
-    put(
-      node.firstChild,
-      t("till", visible(message.CA || "?").slice(0, 12)) + " · " + actionText(message) + " " + sum,
-    );
+    const what = (actionText(message) + " " + sumOf(message)).trim();
+    put(node.firstChild, t("till", visible(message.CA || "?").slice(0, 12)) + " · " + what);
     const since = Math.max(0, Math.round((Date.now() - received) / 1000));
     put(node.lastChild, since + " s" + (gone ? " · " + t("left") : ""));
     node.setAttribute("aria-pressed", String(question.number === number));
@@ -1528,7 +1538,7 @@ function rowOf(entry) {
     clock(entry.received),
     visible(message.CA || "").slice(0, 40),
     actionText(message),
-    DATA.money.includes(message.CD) ? money(message) : "",
+    sumOf(message),
     ending,
     took === undefined ? "" : seconds(took),
     warnings.length ? String(warnings.length) : "",
@@ -1537,10 +1547,12 @@ function rowOf(entry) {
   texts.forEach((text, at) =>
     put(at === 1 ? cells[1].lastChild : at === 6 ? cells[6].firstChild : cells[at], text)
   );
+  cells[3].className = isNoAmount(message.CB) ? "sum warned" : "sum";
   cells[4].className = tone;
-  cells[6].className = warnings.length ? "warned" : "";
+  cells[6].className = warnings.length ? "count warned" : "count";
   put(cells[1].firstChild, t("register") + " "); // for who hears it, without the heads of the columns
-  put(cells[6].lastChild, warnings.length ? " " + t("warnings") : "");
+  const noun = t(warnings.length === 1 ? "warning" : "warnings");
+  put(cells[6].lastChild, warnings.length ? " " + noun : "");
   entry.changed = false;
   entry.french = french;
   entry.hay =
@@ -1815,7 +1827,6 @@ function drawDetail(one) {
   const [ending, tone] = endingOf(entry);
   const { message, raw } = one.request;
   const host = location.hostname.replace(/^\[|\]$/g, "");
-  const sum = DATA.money.includes(message.CD) ? " " + money(message) : "";
   const fact = (name, ...value) => h("div", {}, h("dt", {}, name), h("dd", {}, ...value));
   const drawing = h("div", { class: "picture" });
   pictured = () => {
@@ -1836,7 +1847,7 @@ function drawDetail(one) {
       h(
         "h2",
         { id: "detail-title", tabindex: "-1" },
-        one.error ? t("unreadable") : actionText(message) + sum,
+        one.error ? t("unreadable") : (actionText(message) + " " + sumOf(message)).trim(),
       ),
       h(
         "dl",

@@ -273,6 +273,34 @@ test(
 );
 
 for (
+  const [locale, mark] of [["en-GB", "no amount"], [
+    "fr-FR",
+    "pas un montant",
+  ]] as const
+) {
+  test(
+    `an amount that is none is shown as it came, ${locale}`,
+    { skip },
+    () =>
+      withPage({}, async ({ terminal, page, text }) => {
+        till(terminal, debit("02", "112.45") + "\n");
+        till(terminal, `${MONEY}${field("CA", "03")}\n`); // none at all
+        await page.locator("#list a").nth(1).waitFor();
+        const sums = async (): Promise<string[]> =>
+          (await page.locator("#list .sum").allTextContents()).sort();
+        assert.deepEqual(await sums(), ["", `112.45 (${mark})`]);
+        assert.equal(await text("#list .sum.warned"), `112.45 (${mark})`);
+        const number = terminal.transactions.find(({ request }) => "CB" in request.message)?.number;
+        await page.evaluate(`location.hash = "#/t/${number}"`);
+        await page.locator("#detail table").first().waitFor();
+        assert.match(await text("#detail h2"), new RegExp(`^d.bit 112\\.45 \\(${mark}\\)$`));
+        assert.match(await text("tr:has(.note)"), new RegExp(`: 112\\.45 \\(${mark}\\)`));
+        assert.doesNotMatch(await text("main"), /112\.45 978/);
+      }, { locale }),
+  );
+}
+
+for (
   const [locale, texts] of [
     ["en-GB", ["Model hipay", "7 known differences", "gives back 32 characters of CF (9)"]],
     ["fr-FR", ["Modèle hipay", "7 différences connues", "renvoie 32 caractères de CF (9)"]],
@@ -428,6 +456,7 @@ for (const locale of ["en-GB", "fr-FR"]) {
           till(terminal, debit("01", "11245", field("CK", "100")) + "\n");
           till(terminal, debit("02", "5") + "\n");
           await page.locator("#list li").nth(1).waitFor();
+          till(terminal, debit("02", "112.45") + "\n");
           terminal.change({ interactive: true });
           till(terminal, debit("03", "999"));
           await page.locator("#question:visible").waitFor();
