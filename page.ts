@@ -698,7 +698,7 @@ dialog .choices { margin: 16px 0 0; justify-content: flex-end; }
   th:nth-child(1) { width: 56px; } th:nth-child(4) { width: 45%; }
   .row { padding: 8px 16px; margin: 0 -16px; gap: 0 8px; grid-template-columns: 64px 24px minmax(0, 1fr) auto 32px; }
   .row.head { display: none; }
-  .row > :nth-child(5) { grid-area: 2 / 1 / 2 / 4; } .row > .took { grid-area: 2 / 4; }
+  .row > :nth-child(5) { grid-area: 2 / 1 / 2 / 4; white-space: normal; } .row > .took { grid-area: 2 / 4; }
   .row > :nth-child(7) { grid-area: 1 / 5; }
 }
 @media (prefers-reduced-motion: reduce) { * { animation: none !important; transition: none !important; } }
@@ -725,7 +725,6 @@ const TEXT = {
   nobody: ["No till is waiting.", "Aucune caisse n'attend."],
   tills: ["Tills that wait", "Caisses en attente"],
   till: ["Till %1", "Caisse %1"],
-  left: ["has left", "partie"],
   card: ["Card that pays", "Carte qui paie"],
   anyCard: ["As the till asks", "Selon la caisse"],
   success: ["Accept", "Accepter"],
@@ -798,7 +797,7 @@ const TEXT = {
   underWay: ["under way", "en cours"],
   unreadable: ["unreadable request", "demande illisible"],
   unreadableAnswer: ["unreadable answer", "réponse illisible"],
-  gone: ["till gave up", "caisse partie"],
+  gone: ["till gave up", "la caisse a renoncé"],
   lostAnswer: ["answer lost", "réponse perdue"],
   unanswered: ["no answer", "sans réponse"],
   warning: ["warning", "avertissement"],
@@ -820,7 +819,6 @@ const TEXT = {
   rest: ["%1 more fields in the raw text", "%1 autres champs dans le texte brut"],
   bytes: ["%1 bytes", "%1 octets"],
   byte: ["1 byte", "1 octet"],
-  tillGaveUp: ["till gave up", "la caisse renonce"],
   tillCloses: ["till closes", "la caisse ferme"],
   terminalCloses: ["terminal closes", "le terminal ferme"],
   notSent: ["not received", "non reçue"],
@@ -1071,7 +1069,7 @@ function take(event) {
 /** How a transaction ended, in words and as a class. */
 function endingOf(entry) {
   const { answer, gone, ended, error, message } = entry;
-  if (waiting.includes(entry.number)) return [t("waits"), "wait"];
+  if (waiting.includes(entry.number)) return [(gone ? t("gone") + " · " : "") + t("waits"), "wait"];
   if (error) return [t("unreadable"), "bad"];
   if (!answer) {
     return gone ? [t("gone"), "bad"] : ended ? [t("unanswered"), "bad"] : [t("underWay"), "muted"];
@@ -1380,7 +1378,7 @@ function drawQuestion() {
     const what = (actionText(message) + " " + sumOf(message)).trim();
     put(node.firstChild, t("till", visible(message.CA || "?").slice(0, 12)) + " · " + what);
     const since = Math.max(0, Math.round((Date.now() - received) / 1000));
-    put(node.lastChild, since + " s" + (gone ? " · " + t("left") : ""));
+    put(node.lastChild, since + " s" + (gone ? " · " + t("gone") : ""));
     node.setAttribute("aria-pressed", String(question.number === number));
   }
 }
@@ -1621,7 +1619,7 @@ function picture(one, interims, width) {
       });
     }
   }
-  if (gone) moments.push({ at: gone.milliseconds, mark: "tillGaveUp", side: 0 });
+  if (gone) moments.push({ at: gone.milliseconds, mark: "gone", side: 0 });
   if (closed) {
     moments.push({
       at: closed.milliseconds,
@@ -1696,7 +1694,7 @@ function picture(one, interims, width) {
     }
     if (mark) {
       const x = side ? right : left;
-      const kind = mark === "tillGaveUp" ? "mark" : "shut";
+      const kind = mark === "gone" ? "mark" : "shut";
       drawing.append(
         s("path", { d: "M" + (x - 5) + " " + (y - 5) + "l10 10m0-10l-10 10", class: kind }),
       );

@@ -272,6 +272,31 @@ test(
     }),
 );
 
+test(
+  "a till that has given up is told of while a person can still decide",
+  { skip },
+  () =>
+    withPage({ interactive: true }, async ({ terminal, page, text }) => {
+      const pos = till(terminal, debit("01", "100"));
+      await page.locator("#list .wait").waitFor();
+      assert.equal(await text("#list .wait"), "waits for you");
+      // A till that closes sooner may be one that has only closed its side, as nc does.
+      await page.locator("#tills span", { hasText: "1 s" }).waitFor();
+      pos.socket.destroy();
+      await page.getByText("till gave up · waits for you").waitFor();
+      assert.match(await text("#tills button"), /^Till 01 · debit 1\.00.*\d s · till gave up$/);
+      await page.evaluate('location.hash = "#/t/1"');
+      await until(
+        async () => await text("#detail dd .wait") === "till gave up · waits for you",
+        "told of one transaction",
+      );
+      await page.keyboard.press("r");
+      await until(() => terminal.transactions[0]?.ended, "decided");
+      assert.equal(terminal.transactions[0]?.outcome?.failure, "04");
+      await until(async () => await text("#detail dd .bad") === "answer lost", "its end");
+    }),
+);
+
 for (
   const [locale, mark] of [["en-GB", "no amount"], [
     "fr-FR",
@@ -458,8 +483,10 @@ for (const locale of ["en-GB", "fr-FR"]) {
           await page.locator("#list li").nth(1).waitFor();
           till(terminal, debit("02", "112.45") + "\n");
           terminal.change({ interactive: true });
-          till(terminal, debit("03", "999"));
-          await page.locator("#question:visible").waitFor();
+          const { socket } = till(terminal, debit("03", "999"));
+          await page.locator("#tills span", { hasText: "1 s" }).waitFor();
+          socket.destroy();
+          await page.locator("#tills span", { hasText: " · " }).waitFor(); // it has given up
           await check("waiting");
           await page.evaluate('location.hash = "#/t/1"');
           await page.locator("#detail table").nth(1).waitFor();
