@@ -475,6 +475,7 @@ button, input, select {
 button { cursor: pointer; border-color: var(--line); font-weight: 500; white-space: nowrap; }
 button:hover { border-color: var(--edge); }
 button:disabled { cursor: default; opacity: .55; }
+input:disabled { color: var(--muted); background: var(--back); border-color: var(--line); }
 button.quiet { border-color: transparent; background: none; color: var(--accent); padding: 4px 8px; }
 button.quiet:hover { background: var(--tint); }
 button.main { background: var(--accent); border-color: var(--accent); color: var(--on-accent); }
@@ -743,6 +744,10 @@ const TEXT = {
   outcome: ["Outcome", "Issue"],
   byFunction: ["a function decides", "une fonction décide"],
   duration: ["Seconds", "Secondes"],
+  durationIdle: [
+    "What a person decides is answered at once. Seconds count for rules and the queue.",
+    "Ce qu'une personne décide part aussitôt. Les secondes valent pour les règles et la file.",
+  ],
   strict: ["Strict", "Strict"],
   strictHelp: ["refuses what deviates from the protocol", "refuse ce qui s'écarte du protocole"],
   exclusive: ["One at a time", "Un à la fois"],
@@ -1413,6 +1418,10 @@ function drawSettings() {
   fill("outcome", outcome ?? "");
   $("outcome").placeholder = outcome === null ? t("byFunction") : "";
   fill("duration", String(duration));
+  const isIdle = interactive && next.length === 0 && Object.keys(when).length === 0;
+  $("duration").disabled = isIdle;
+  if (isIdle) $("duration").title = t("durationIdle");
+  else $("duration").removeAttribute("title");
   $(interactive ? "interactive" : "automatic").checked = true;
   $("strict").checked = strict;
   $("exclusive").checked = exclusive;

@@ -378,6 +378,40 @@ test("the page has all that is known of the models in French too", () => {
 });
 
 test(
+  "seconds cannot be set where they do nothing",
+  { skip },
+  () =>
+    withPage({ duration: 2 }, async ({ terminal, page }) => {
+      const duration = page.locator("#duration");
+      const is = (state: "enabled" | "disabled"): Promise<void> =>
+        until(async () => await duration.isDisabled() === (state === "disabled"), state);
+      await is("enabled");
+      assert.equal(await duration.getAttribute("title"), null);
+      await page.locator("#interactive").check();
+      await is("disabled");
+      assert.equal(
+        await duration.getAttribute("title"),
+        "What a person decides is answered at once. Seconds count for rules and the queue.",
+      );
+      await page.locator("#next-words").fill("refused");
+      await page.locator("#next-words").press("Enter");
+      await is("enabled");
+      await page.locator("#next-clear").click();
+      await is("disabled");
+      await page.locator("#when-amount").fill("*01");
+      await page.locator("#when-words").fill("refused");
+      await page.locator("#when-words").press("Enter");
+      await is("enabled");
+      // For these they count, whoever decides on the others.
+      terminal.change({ duration: 0.3 });
+      const start = performance.now();
+      const pos = till(terminal, debit("01", "101"));
+      await until(() => pos.text.includes("AF00204"), "refused by its amount");
+      assert.ok(performance.now() - start >= 300);
+    }),
+);
+
+test(
   "a hostile till changes nothing of the page",
   { skip },
   () =>
@@ -486,6 +520,7 @@ for (const locale of ["en-GB", "fr-FR"]) {
           const { socket } = till(terminal, debit("03", "999"));
           await page.locator("#tills span", { hasText: "1 s" }).waitFor();
           socket.destroy();
+          await page.locator("#duration:disabled").waitFor();
           await page.locator("#tills span", { hasText: " · " }).waitFor(); // it has given up
           await check("waiting");
           await page.evaluate('location.hash = "#/t/1"');
