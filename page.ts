@@ -1121,6 +1121,7 @@ async function attempt(id, doing) {
     return true;
   } catch (error) {
     complain(id, error.message);
+    drawn = ""; // what the controls show is not what is set
     return false;
   } finally {
     refreshSoon();

@@ -412,6 +412,23 @@ test(
 );
 
 test(
+  "a change that the terminal refuses is undone on the page",
+  { skip },
+  () =>
+    withPage({}, async ({ page, text }) => {
+      await page.route("**/api/terminal", (route: Loose) =>
+        route.request().method() === "PATCH"
+          ? route.fulfill({ status: 400, json: { error: "strict: not here" } })
+          : route.continue());
+      await page.locator("#strict").click();
+      await page.locator("#outcome-error:not(:empty)").waitFor();
+      assert.equal(await text("#outcome-error"), "strict: not here");
+      await until(async () =>
+        !await page.locator("#strict").isChecked(), "undone");
+    }),
+);
+
+test(
   "a hostile till changes nothing of the page",
   { skip },
   () =>
