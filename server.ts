@@ -573,7 +573,7 @@ function modelsText(): string {
     return [`${name.padEnd(11)}${is}`, ...lines.map((line) => `           ${line}`)].join("\n");
   });
   return `${texts.join("\n\n")}\n
-Told is in what a model differs from the reference, as far as it is known.
+Listed: in what each is known to differ from the reference.
 In brackets: where it was seen, see protocol.ts.\n`;
 }
 

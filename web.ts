@@ -304,9 +304,9 @@ const PAGE_ROUTES = Object.entries(PAGE).map(([path, { type, text }]): [RegExp, 
 });
 
 /**
- * A debit of 12.34 EUR with a receipt, as a POS sends it. It is of a cash register of its own, which
- * no till should be (our choice), so that no outcome, transaction or attempt of a till is touched.
- * What is queued for any register is for this one too: so a person sees what has just been queued.
+ * A debit of 12.34 EUR with a receipt, as a POS sends it. Its cash register, 00, should be no till's
+ * (our choice): then it takes nothing that is queued for a till, and is no till's last attempt. What
+ * is queued for any register is for this one too, so that a person sees what has just been queued.
  */
 const TRY = encodeText({
   CZ: "0300",
