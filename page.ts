@@ -8,8 +8,17 @@
  *
  * @module
  */
-import { ACTIONS, moneyText, TAGS } from "./protocol.ts";
-import { CARDS, ENDINGS, FAULTS, FLAGS } from "./server.ts";
+import { ACTIONS, type DEVIATIONS, moneyText, TAGS } from "./protocol.ts";
+import {
+  CARDS,
+  ENDINGS,
+  FAULTS,
+  FLAGS,
+  type ModelName,
+  modelsInWords,
+  type Told,
+  type WARNINGS,
+} from "./server.ts";
 
 // ---------------------------------------------------------------- data
 
@@ -53,7 +62,7 @@ const FRENCH_TAGS: Readonly<Record<string, string>> = {
 };
 
 /** What the words of FAULTS and FLAGS do, in French. */
-const FRENCH_WORDS: Readonly<Record<string, string>> = {
+const FRENCH_WORDS: Readonly<Record<keyof typeof FAULTS | keyof typeof FLAGS, string>> = {
   silent: "pas de réponse, la connexion reste",
   close: "connexion fermée sans réponse",
   reset: "connexion rompue sans réponse",
@@ -66,7 +75,9 @@ const FRENCH_WORDS: Readonly<Record<string, string>> = {
 };
 
 /** What a warning is about, in French, by its code; its own text is in English. */
-const FRENCH_WARNINGS: Readonly<Record<string, string>> = {
+const FRENCH_WARNINGS: Readonly<
+  Record<keyof typeof DEVIATIONS | keyof typeof WARNINGS | "receipt", string>
+> = {
   "malformed": "message illisible",
   "missing-tags": "champs obligatoires absents",
   "not-an-amount": "ce n'est pas un montant en centimes",
@@ -93,11 +104,74 @@ const FRENCH_WARNINGS: Readonly<Record<string, string>> = {
   "read-once": "la caisse n'a lu qu'une partie de la réponse",
   "not-read": "la caisse n'a peut-être pas lu la réponse",
   "busy": "terminal occupé",
+  "refused-tag": "champ que ce modèle refuse",
+  "callback": "rien n'écoute là où va la réponse",
   "application": "autre application que celle demandée",
   "one-receipt": "deux tickets demandés, un seul envoyé",
   "undecided": "personne n'a décidé à temps",
   "no-outcome": "aucune issue n'a pu être décidée",
   "receipt": "ticket illisible",
+};
+
+/** What the models are, in French, where it is not the same in English. */
+const FRENCH_MODELS: { readonly [Name in ModelName]?: string } = {
+  reference: "les scripts d'akretion/caisse-ap-ip",
+  dx8000: "Ingenico AXIUM DX8000 avec Nepting",
+  hipay: "HiPay avec Nepting : PAX A920Pro, A80, A50, A35",
+  payxpert: "PayXpert : Castles S1F2, S1P, Sunmi P2",
+  viva: "Viva sur Android : PAX",
+};
+
+/** The notes on the models, in French. */
+const FRENCH_NOTES: Readonly<Record<string, string>> = {
+  "cheques: AF 04 whatever the reason, and no card data, as the reference":
+    "chèques : AF 04 quelle que soit la raison, et pas de données de carte, comme la référence",
+  "set so, it answers on a connection of its own to port 20006: --callback 20006":
+    "réglé ainsi, il répond sur sa propre connexion, vers le port 20006 : --callback 20006",
+  "asleep, or without the protocol, it refuses connections: stop the terminal":
+    "en veille, ou sans le protocole, il refuse les connexions : arrêtez le terminal",
+  "other tags may appear: TAG=VALUE of an outcome":
+    "d'autres champs peuvent apparaître : TAG=VALEUR dans une issue",
+  "not in the foreground, it answers AE 01 at once: --outcome 07,delay=0":
+    "s'il n'est pas au premier plan, il répond AE 01 aussitôt : --outcome 07,delay=0",
+  "a duplicate is about the last attempt, as with the reference":
+    "un duplicata porte sur la dernière tentative, comme avec la référence",
+};
+
+/** How each trait of a model is told in French. */
+const FRENCH_TOLD: Told = {
+  identity: ({ CZ, CJ }) => `CZ ${CZ} et CJ ${CJ}, qui lui sont propres`,
+  copies: (tags) => `ne renvoie que ${tags.join(" ")}`,
+  returnsCF: (count) => `renvoie ${count} caractères de CF`,
+  takesCF: (count) => `accepte un CF de ${count} caractères`,
+  abandon: (code) => `abandon : AF ${code}`,
+  dropsCB: () => "abandon : sans CB",
+  approvedAF: (code) => `AF ${code} à côté d'AE 10`,
+  refusal: ({ detail }) => `refus : avec AC, et AF 04 suivi de ${detail}`,
+  statusFirst: () => "AF 09 : AE et AF avant les champs renvoyés",
+  mask: (character) => `AA est masqué par ${character}`,
+  AL: (value) => `AL ${value} avec AA`,
+  receipt: ({ columns, filled, wrap }) =>
+    `tickets de ${columns} colonnes${filled ? ", complétées par des blancs" : ""}, saut de ligne ${
+      wrap < 900 ? `tous les ${wrap} caractères et ` : ""
+    }à la fin d'AK`,
+  atOnce: (AE) => `BA 1 : ${AE === "10" ? "AE 10" : "pas de réponse"}`,
+  refuses: (tags) => `AF 09 à ${tags.join(" et ")}`,
+  failsOn: (tags) => `échoue sur ${tags.join(" et ")} (AF 09 est notre choix)`,
+  lacks: (actions) => `AF 12 à CD ${actions.join(" ")}`,
+  vendorTags: () => [
+    "AP, AQ et ID dans les réponses, CH et IM renvoyés",
+    "l'IM d'un crédit est l'ID d'un débit (AF 07 à un autre est notre choix)",
+  ],
+  status: (action) =>
+    `CD ${action} dit comment la dernière transaction a fini (sa forme est notre choix)`,
+  port: (port) => `écoute sur le port ${port}`,
+  busy: () => "occupé, il ne lit aucune demande avant d'être libre : avec --exclusive",
+  screens: ({ failed, none }) => [
+    `duplicata d'un échec : son écran affiche ${failed}`,
+    `duplicata de rien : son écran affiche ${none}`,
+  ],
+  notes: (texts) => texts.map((text) => FRENCH_NOTES[text] ?? text),
 };
 
 type Pair = readonly [english: string, french: string];
@@ -113,7 +187,21 @@ function currencies(): Record<string, [letters: string, decimals: number]> {
   return known;
 }
 
-/** The tables that the script needs, from English to French pairs. */
+/** The models: what they are, and in what they differ from the reference. */
+function models(): Record<string, { is: Pair; known: { source: number; text: Pair }[] }> {
+  const inFrench = modelsInWords(FRENCH_TOLD);
+  return Object.fromEntries(
+    modelsInWords().map(({ name, is, known }, model) => [name, {
+      is: [is, FRENCH_MODELS[name] ?? is],
+      known: known.map(({ source, text }, at) => ({
+        source,
+        text: [text, inFrench[model]?.known[at]?.text ?? text],
+      })),
+    }]),
+  );
+}
+
+/** The tables that the script needs. What is in words is an English and a French one. */
 function data() {
   const terms = (tag: string): Record<string, Pair> =>
     Object.fromEntries(
@@ -124,9 +212,9 @@ function data() {
     words[word] = terms("AF")[code] ?? ["paid", "payé"];
   }
   for (const [word, { CC }] of Object.entries(CARDS)) words[word] = terms("CC")[CC] ?? [CC, CC];
-  for (const [word, help] of [...Object.entries(FAULTS), ...Object.entries(FLAGS)]) {
-    const english = typeof help === "string" ? help : help.help;
-    words[word] = [english, FRENCH_WORDS[word] ?? english];
+  for (const [word, french] of Object.entries(FRENCH_WORDS)) {
+    const help = { ...FAULTS, ...FLAGS }[word as keyof typeof FRENCH_WORDS];
+    words[word] = [typeof help === "string" ? help : help.help, french];
   }
   return {
     tags: Object.fromEntries(
@@ -138,6 +226,7 @@ function data() {
     money: [...ACTIONS].filter(([, { money }]) => money).map(([code]) => code),
     cards: Object.fromEntries(Object.entries(CARDS).map(([card, { CC, CI }]) => [card, [CC, CI]])),
     words,
+    models: models(),
     warnings: FRENCH_WARNINGS,
     currencies: currencies(),
   };
@@ -162,7 +251,8 @@ const HTML = String.raw`<!doctype html>
   <a class="name" href="#/"><svg viewBox="0 0 16 16" aria-hidden="true"><rect x="3" y="1"
     width="10" height="14" rx="2"/><path d="M5.5 4h5v3h-5zM5.5 10h1m1.5 0h1m1.5 0h1"/></svg><h1
     data-t="title"></h1></a>
-  <p class="where"><span data-t="port"></span> <code id="port"></code></p>
+  <p class="where"><span data-t="port"></span> <code id="port"></code><span id="where-model" hidden>
+    · <span data-t="model"></span> <code id="model-name"></code></span></p>
   <p id="link" role="status"></p>
   <button id="lang" class="quiet"></button>
 </header>
@@ -235,6 +325,12 @@ const HTML = String.raw`<!doctype html>
               data-t="strict"></b> <span data-t="strictHelp"></span></span></label>
             <label class="check"><input type="checkbox" id="exclusive"><span><b
               data-t="exclusive"></b> <span data-t="exclusiveHelp"></span></span></label>
+            <div><label for="model" data-t="model"></label>
+              <select id="model" aria-describedby="model-error"></select></div>
+            <p id="model-error" class="error" role="alert"></p>
+            <details id="differences"><summary id="difference-count"></summary>
+              <p id="model-is"></p><ul id="difference-list"></ul>
+              <p class="muted" data-t="sources"></p></details>
           </div>
           <div>
             <h3 data-t="when"></h3>
@@ -372,20 +468,22 @@ main {
 .bar > :is(h2, h3) { margin-right: auto; }
 .bar #count { margin-right: 8px; }
 
-button, input {
+button, input, select {
   font: inherit; color: inherit; background: var(--panel); border: 1px solid var(--edge);
   border-radius: 6px; min-height: 32px; padding: 4px 12px;
 }
 button { cursor: pointer; border-color: var(--line); font-weight: 500; white-space: nowrap; }
 button:hover { border-color: var(--edge); }
 button:disabled { cursor: default; opacity: .55; }
+input:disabled { color: var(--muted); background: var(--back); border-color: var(--line); }
 button.quiet { border-color: transparent; background: none; color: var(--accent); padding: 4px 8px; }
 button.quiet:hover { background: var(--tint); }
 button.main { background: var(--accent); border-color: var(--accent); color: var(--on-accent); }
 button.danger { background: var(--bad); border-color: var(--bad); color: var(--panel); }
-input { width: 100%; min-width: 0; padding: 4px 8px; }
+input, select { width: 100%; min-width: 0; padding: 4px 8px; }
+select { text-overflow: ellipsis; }
 input::placeholder { color: var(--muted); opacity: 1; }
-input[aria-invalid="true"] { border-color: var(--bad); }
+:is(input, select)[aria-invalid="true"] { border-color: var(--bad); }
 input:is([type="radio"], [type="checkbox"]) {
   width: 16px; height: 16px; min-height: 16px; margin: 2px 0; accent-color: var(--accent);
 }
@@ -509,11 +607,14 @@ kbd { font: 11px/16px var(--mono); padding: 0 5px; border: 1px solid currentColo
 .rules { display: flex; flex-wrap: wrap; gap: 8px; }
 .rules:empty { display: none; }
 .rules li { display: flex; align-items: center; gap: 8px; padding-left: 8px; border: 1px solid var(--line); border-radius: 6px; max-width: 100%; min-height: 28px; }
-.rules.plain li, .rules li:not(:has(button)) { padding-right: 8px; }
+.rules li:not(:has(button)) { padding-right: 8px; }
 .rules code { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .rules code + code { color: var(--muted); }
 .rules button { min-height: 26px; padding: 0 8px; border: 0; background: none; color: var(--muted); }
 .rules button:hover { color: var(--bad); }
+summary { cursor: pointer; color: var(--accent); font-weight: 500; width: fit-content; }
+summary + p { margin-top: 8px; }
+details ul { list-style: disc; padding: 8px 0 8px 16px; display: grid; gap: 4px; overflow-wrap: anywhere; }
 
 /* What the tills did. */
 .filter { display: flex; gap: 8px 16px; align-items: center; margin: 8px 0; flex-wrap: wrap; }
@@ -528,7 +629,8 @@ kbd { font: 11px/16px var(--mono); padding: 0 5px; border: 1px solid currentColo
 .row.head span { overflow: visible; }
 .row time, .took { color: var(--muted); }
 .sum, .took { text-align: right; }
-.row .sum { font-weight: 500; } .row.head .sum { font-weight: 400; }
+.row .sum { font-weight: 500; } .row .sum.warned { max-width: 104px; font-size: 12px; white-space: normal; }
+.row.head .sum { font-weight: 400; }
 a.row:hover { background: var(--tint); }
 a.row:focus-visible { outline-offset: -2px; }
 .list { margin-bottom: -16px; overflow: hidden; border-radius: 0 0 8px 8px; }
@@ -536,9 +638,8 @@ a.row:focus-visible { outline-offset: -2px; }
 #none { padding: 16px 0; }
 .good { color: var(--good); } .bad { color: var(--bad); } .warned { color: var(--warn); }
 .wait { color: var(--accent); font-weight: 500; }
-.row .warned { text-align: right; }
-.flag { color: var(--warn); white-space: nowrap; }
-.flag::before, .row .warned::before { content: ""; display: inline-block; width: 8px; height: 8px; margin-right: 6px; background: var(--warn); clip-path: polygon(50% 0, 100% 100%, 0 100%); }
+.row .count { text-align: right; }
+.row .count.warned::before { content: ""; display: inline-block; width: 8px; height: 8px; margin-right: 6px; background: var(--warn); clip-path: polygon(50% 0, 100% 100%, 0 100%); }
 .facts { display: grid; grid-template-columns: auto minmax(0, 1fr); gap: 8px 16px; margin: 16px 0; }
 .facts dt { color: var(--muted); } .facts dd { margin: 0; overflow-wrap: anywhere; }
 .facts.small { gap: 4px 16px; font-size: 13px; }
@@ -592,12 +693,13 @@ dialog .choices { margin: 16px 0 0; justify-content: flex-end; }
   .cards { grid-template-columns: 1fr 1fr; }
   .printer .paper { max-height: 144px; }
   #detail h3 { width: 100%; }
-  #lang { margin-left: auto; }
+  .name { order: -2; }
+  #lang { order: -1; margin-left: auto; }
   table :is(th, td):nth-child(2) { display: none; }
   th:nth-child(1) { width: 56px; } th:nth-child(4) { width: 45%; }
   .row { padding: 8px 16px; margin: 0 -16px; gap: 0 8px; grid-template-columns: 64px 24px minmax(0, 1fr) auto 32px; }
   .row.head { display: none; }
-  .row > :nth-child(5) { grid-area: 2 / 1 / 2 / 4; } .row > .took { grid-area: 2 / 4; }
+  .row > :nth-child(5) { grid-area: 2 / 1 / 2 / 4; white-space: normal; } .row > .took { grid-area: 2 / 4; }
   .row > :nth-child(7) { grid-area: 1 / 5; }
 }
 @media (prefers-reduced-motion: reduce) { * { animation: none !important; transition: none !important; } }
@@ -624,7 +726,6 @@ const TEXT = {
   nobody: ["No till is waiting.", "Aucune caisse n'attend."],
   tills: ["Tills that wait", "Caisses en attente"],
   till: ["Till %1", "Caisse %1"],
-  left: ["has left", "partie"],
   card: ["Card that pays", "Carte qui paie"],
   anyCard: ["As the till asks", "Selon la caisse"],
   success: ["Accept", "Accepter"],
@@ -643,10 +744,21 @@ const TEXT = {
   outcome: ["Outcome", "Issue"],
   byFunction: ["a function decides", "une fonction décide"],
   duration: ["Seconds", "Secondes"],
+  durationIdle: [
+    "What a person decides is answered at once. Seconds count for rules and the queue.",
+    "Ce qu'une personne décide part aussitôt. Les secondes valent pour les règles et la file.",
+  ],
   strict: ["Strict", "Strict"],
   strictHelp: ["refuses what deviates from the protocol", "refuse ce qui s'écarte du protocole"],
   exclusive: ["One at a time", "Un à la fois"],
   exclusiveHelp: ["refuses others while busy", "refuse les autres pendant un paiement"],
+  model: ["Model", "Modèle"],
+  difference: ["1 known difference", "1 différence connue"],
+  differences: ["%1 known differences", "%1 différences connues"],
+  sources: [
+    "In what it differs from the reference. In brackets: where it was seen, see protocol.ts.",
+    "En quoi il diffère de la référence. Entre parenthèses : la source, voir protocol.ts.",
+  ],
   when: ["Rules by amount", "Règles selon le montant"],
   whenAmount: ["Amount in cents, or * and last digits", "Montant en centimes, ou * et la fin"],
   next: ["Queue for the next ones", "File pour les prochains"],
@@ -674,6 +786,7 @@ const TEXT = {
   register: ["Till", "Caisse"],
   action: ["Action", "Action"],
   amount: ["Amount", "Montant"],
+  noAmount: ["no amount", "pas un montant"],
   ending: ["Ended", "Issue"],
   took: ["Took", "Durée"],
   noMatch: ["Nothing fits the filter.", "Rien ne correspond au filtre."],
@@ -689,9 +802,10 @@ const TEXT = {
   underWay: ["under way", "en cours"],
   unreadable: ["unreadable request", "demande illisible"],
   unreadableAnswer: ["unreadable answer", "réponse illisible"],
-  gone: ["till gave up", "caisse partie"],
+  gone: ["till gave up", "la caisse a renoncé"],
   lostAnswer: ["answer lost", "réponse perdue"],
   unanswered: ["no answer", "sans réponse"],
+  warning: ["warning", "avertissement"],
   warnings: ["warnings", "avertissements"],
   back: ["All transactions", "Toutes les transactions"],
   notKept: ["Transaction %1 is not kept any more.", "La transaction %1 n'est plus gardée."],
@@ -710,7 +824,6 @@ const TEXT = {
   rest: ["%1 more fields in the raw text", "%1 autres champs dans le texte brut"],
   bytes: ["%1 bytes", "%1 octets"],
   byte: ["1 byte", "1 octet"],
-  tillGaveUp: ["till gave up", "la caisse renonce"],
   tillCloses: ["till closes", "la caisse ferme"],
   terminalCloses: ["terminal closes", "le terminal ferme"],
   notSent: ["not received", "non reçue"],
@@ -729,8 +842,11 @@ try {
   if (kept) french = kept === "fr";
 } catch { /* the browser keeps nothing */ }
 
-/** Of an English and a French text, the one that is read. */
-const pick = (pair) => pair[french ? 1 : 0];
+const [ENGLISH, FRENCH] = [0, 1];
+/** Which of an English and a French text is read. */
+const language = () => french ? FRENCH : ENGLISH;
+/** The text of a pair that is read; in French no line begins with a colon or the like. */
+const pick = (pair) => french ? pair[FRENCH].replace(/ (?=[:;!?])/g, "\u00a0") : pair[ENGLISH];
 const t = (key, about) => pick(TEXT[key]).replace("%1", about);
 
 // ---------------------------------------------------------------- elements
@@ -783,17 +899,28 @@ const term = (tag, value) => {
   return codes && Object.hasOwn(codes, code) ? codes[code] : undefined;
 };
 
-/** An amount as it is read in the language; in French on the screen of the terminal. */
-function money({ CB = "", CE = "" }, comma = french) {
+/** Whether what should be an amount is none, such as 112.45. */
+const isNoAmount = (CB = "") => /\D/.test(CB);
+
+/** An amount as it is read in a language; as it came, and marked, if it is none. */
+function money({ CB = "", CE = "" }, index = language()) {
+  if (CB === "") return "";
+  if (isNoAmount(CB)) return visible(CB.slice(0, 40)) + " (" + TEXT.noAmount[index] + ")";
   const [letters, decimals] = DATA.currencies[CE] || [];
-  if (!letters || !/^\d{1,15}$/.test(CB)) return visible((CB + " " + CE).trim().slice(0, 40));
+  if (!letters || CB.length > 15) return visible((CB + " " + CE).trim().slice(0, 40));
   const digits = CB.replace(/^0+(?=\d)/, "").padStart(decimals + 1, "0");
   const at = digits.length - decimals;
   const whole = digits.slice(0, at).replace(/\B(?=(\d{3})+$)/g, "\u202f");
-  return whole + (decimals ? (comma ? "," : ".") + digits.slice(at) : "") + "\u00a0" + letters;
+  const point = index === FRENCH ? "," : ".";
+  return whole + (decimals ? point + digits.slice(at) : "") + "\u00a0" + letters;
 }
 
-function actionText({ CD }, index = french ? 1 : 0) {
+const movesMoney = ({ CD }) => DATA.money.includes(CD);
+
+/** The amount that a request is about, if it is about one. */
+const sumOf = (message) => movesMoney(message) ? money(message) : "";
+
+function actionText({ CD }, index = language()) {
   return (term("CD", CD) || [])[index] || visible(CD || "").slice(0, 40) || "?";
 }
 
@@ -843,8 +970,8 @@ function paper({ text, html }) {
 
 // ---------------------------------------------------------------- what is known
 
-const MOST = 1000; // transactions that the terminal keeps
-const PAGE = 200; // rows that are shown before somebody asks for more
+const MOST_KEPT = 1000; // transactions, as the terminal keeps them
+const MOST_ROWS = 200; // that are shown before somebody asks for more
 
 let settings = { waiting: [], when: {}, next: [] };
 const known = new Map(); // transactions by number, in their order
@@ -852,8 +979,9 @@ let waiting = [];
 let chosen; // of those that wait, if somebody has chosen one
 let result; // the last answer, and until when it is on the screen
 let opened; // the number of the one that is looked at
-let shown = PAGE;
+let shown = MOST_ROWS; // how many rows
 let caught; // events that come while all is being read
+let loaded = false; // whether all has been read
 
 function entryOf(number, connection, received, { raw, message }, warnings, error) {
   return {
@@ -904,7 +1032,7 @@ function take(event) {
         ),
       );
       for (const [oldest, { node }] of known) {
-        if (known.size <= MOST) break;
+        if (known.size <= MOST_KEPT) break;
         if (node) node.remove();
         known.delete(oldest);
         waiting = waiting.filter((number) => number !== oldest);
@@ -946,7 +1074,7 @@ function take(event) {
 /** How a transaction ended, in words and as a class. */
 function endingOf(entry) {
   const { answer, gone, ended, error, message } = entry;
-  if (waiting.includes(entry.number)) return [t("waits"), "wait"];
+  if (waiting.includes(entry.number)) return [(gone ? t("gone") + " · " : "") + t("waits"), "wait"];
   if (error) return [t("unreadable"), "bad"];
   if (!answer) {
     return gone ? [t("gone"), "bad"] : ended ? [t("unanswered"), "bad"] : [t("underWay"), "muted"];
@@ -954,7 +1082,7 @@ function endingOf(entry) {
   if (answer.lost) return [t("lostAnswer"), "bad"];
   const { AE, AF } = answer.message;
   if (AE === "10") {
-    return [DATA.money.includes(message.CD) ? t("paid") : pick(term("AE", "10")), "good"];
+    return [movesMoney(message) ? t("paid") : pick(term("AE", "10")), "good"];
   }
   if (AE === "01") return [pick(term("AF", AF) || term("AE", "01")), "bad"];
   return AE === "11" ? [pick(term("AE", AE)), "good"] : [t("unreadableAnswer"), "bad"];
@@ -993,12 +1121,14 @@ async function attempt(id, doing) {
     return true;
   } catch (error) {
     complain(id, error.message);
+    drawn = ""; // what the controls show is not what is set
     return false;
   } finally {
     refreshSoon();
   }
 }
 
+/** Takes what the terminal tells of its settings. */
 function use(value) {
   settings = { ...settings, ...value };
   if (value.waiting) {
@@ -1047,7 +1177,6 @@ async function sync() {
     events.forEach(take);
   }
 }
-let loaded = false;
 
 let stream;
 function listen() {
@@ -1099,19 +1228,19 @@ function screenOf(entry) {
   if (!entry) return { top: "", main: "PRÊT", sub: "" };
   const { message, answer } = entry;
   const top = ("CAISSE " + visible(message.CA || "").slice(0, 12)).trim();
-  const action = actionText(message, 1).toUpperCase();
-  const moves = DATA.money.includes(message.CD);
+  const action = actionText(message, FRENCH).toUpperCase();
+  const moves = movesMoney(message) && !isNoAmount(message.CB);
   if (!result || result.entry !== entry) {
     const sub = !moves ? "PATIENTEZ" : message.CC === "00C" ? "INSÉREZ CHÈQUE" : "PRÉSENTEZ CARTE";
     return {
       top: moves ? top + " · " + action : top,
-      main: moves ? money(message, true) : action,
+      main: moves ? money(message, FRENCH) : action,
       sub,
       glyph: moves ? "wave" : "",
     };
   }
   const { AE, AF = "" } = answer.message;
-  const sum = moves ? money(message, true) : "";
+  const sum = moves ? money(message, FRENCH) : "";
   if (answer.lost) return { top, main: "LIAISON PERDUE", sub: "CAISSE ABSENTE", glyph: "failed" };
   if (AE === "10" || AE === "11") {
     const noun = {
@@ -1204,7 +1333,7 @@ function card() {
 async function decide(words) {
   const question = asked();
   if (!question) return;
-  const withCard = words === "success" && card() && DATA.money.includes(question.message.CD);
+  const withCard = words === "success" && card() && movesMoney(question.message);
   const done = await attempt("answer", async () => {
     await call(
       "POST",
@@ -1252,13 +1381,10 @@ function drawQuestion() {
     );
     if (!tillButtons.has(number)) $("tills").append(node);
     tillButtons.set(number, node);
-    const sum = DATA.money.includes(message.CD) ? money(message) : "";
-    put(
-      node.firstChild,
-      t("till", visible(message.CA || "?").slice(0, 12)) + " · " + actionText(message) + " " + sum,
-    );
+    const what = (actionText(message) + " " + sumOf(message)).trim();
+    put(node.firstChild, t("till", visible(message.CA || "?").slice(0, 12)) + " · " + what);
     const since = Math.max(0, Math.round((Date.now() - received) / 1000));
-    put(node.lastChild, since + " s" + (gone ? " · " + t("left") : ""));
+    put(node.lastChild, since + " s" + (gone ? " · " + t("gone") : ""));
     node.setAttribute("aria-pressed", String(question.number === number));
   }
 }
@@ -1284,7 +1410,7 @@ function fill(id, value) {
 
 let drawn = "";
 function drawSettings() {
-  const { outcome, duration, strict, exclusive, interactive, when, next, port, host = "" } =
+  const { outcome, duration, strict, exclusive, interactive, model, when, next, port, host = "" } =
     settings;
   if (port === undefined) return;
   const now = JSON.stringify([settings, french]);
@@ -1293,9 +1419,26 @@ function drawSettings() {
   fill("outcome", outcome ?? "");
   $("outcome").placeholder = outcome === null ? t("byFunction") : "";
   fill("duration", String(duration));
+  const isIdle = interactive && next.length === 0 && Object.keys(when).length === 0;
+  $("duration").disabled = isIdle;
+  if (isIdle) $("duration").title = t("durationIdle");
+  else $("duration").removeAttribute("title");
   $(interactive ? "interactive" : "automatic").checked = true;
   $("strict").checked = strict;
   $("exclusive").checked = exclusive;
+  $("model").value = model;
+  put($("model-name"), model);
+  const { is, known } = DATA.models[model];
+  $("where-model").hidden = known.length === 0;
+  $("differences").hidden = known.length === 0;
+  put(
+    $("difference-count"),
+    known.length === 1 ? t("difference") : t("differences", known.length),
+  );
+  put($("model-is"), pick(is));
+  $("difference-list").replaceChildren(
+    ...known.map(({ source, text }) => h("li", {}, pick(text) + " (" + source + ")")),
+  );
   $("next-clear").hidden = next.length === 0;
   const rule = (amount, words, remove) =>
     h("li", {}, amount && h("code", {}, amount), h("code", {}, words), remove || "");
@@ -1353,6 +1496,7 @@ for (const id of ["outcome", "duration"]) {
 for (const id of ["strict", "exclusive"]) {
   $(id).addEventListener("change", () => change("outcome", { [id]: $(id).checked }));
 }
+$("model").addEventListener("change", () => change("model", { model: $("model").value }));
 for (const id of ["automatic", "interactive"]) {
   $(id).addEventListener("change", () => change("outcome", { interactive: id === "interactive" }));
 }
@@ -1402,7 +1546,7 @@ function rowOf(entry) {
     clock(entry.received),
     visible(message.CA || "").slice(0, 40),
     actionText(message),
-    DATA.money.includes(message.CD) ? money(message) : "",
+    sumOf(message),
     ending,
     took === undefined ? "" : seconds(took),
     warnings.length ? String(warnings.length) : "",
@@ -1411,10 +1555,12 @@ function rowOf(entry) {
   texts.forEach((text, at) =>
     put(at === 1 ? cells[1].lastChild : at === 6 ? cells[6].firstChild : cells[at], text)
   );
+  cells[3].className = isNoAmount(message.CB) ? "sum warned" : "sum";
   cells[4].className = tone;
-  cells[6].className = warnings.length ? "warned" : "";
+  cells[6].className = warnings.length ? "count warned" : "count";
   put(cells[1].firstChild, t("register") + " "); // for who hears it, without the heads of the columns
-  put(cells[6].lastChild, warnings.length ? " " + t("warnings") : "");
+  const noun = t(warnings.length === 1 ? "warning" : "warnings");
+  put(cells[6].lastChild, warnings.length ? " " + noun : "");
   entry.changed = false;
   entry.french = french;
   entry.hay =
@@ -1455,7 +1601,7 @@ function drawList() {
 $("filter").addEventListener("input", () => draw());
 $("only-warned").addEventListener("change", () => draw());
 $("more").addEventListener("click", () => {
-  shown += PAGE;
+  shown += MOST_ROWS;
   draw();
 });
 
@@ -1483,7 +1629,7 @@ function picture(one, interims, width) {
       });
     }
   }
-  if (gone) moments.push({ at: gone.milliseconds, mark: "tillGaveUp", side: 0 });
+  if (gone) moments.push({ at: gone.milliseconds, mark: "gone", side: 0 });
   if (closed) {
     moments.push({
       at: closed.milliseconds,
@@ -1522,7 +1668,7 @@ function picture(one, interims, width) {
   });
   const text = (x, y, anchor, text, about) =>
     drawing.append(s("text", { x, y, "text-anchor": anchor, ...about }, text));
-  for (const [x, name] of [[left, t("register")], [right, "Terminal"]]) {
+  for (const [x, name] of [[left, t("register")], [right, t("terminal")]]) {
     drawing.append(s("line", { x1: x, x2: x, y1: 32, y2: bottom, class: "life" }));
     drawing.append(s("rect", { x: x - 40, y: 8, width: 80, height: 24, rx: 6, class: "box" }));
     text(x, 24, "middle", name);
@@ -1558,7 +1704,7 @@ function picture(one, interims, width) {
     }
     if (mark) {
       const x = side ? right : left;
-      const kind = mark === "tillGaveUp" ? "mark" : "shut";
+      const kind = mark === "gone" ? "mark" : "shut";
       drawing.append(
         s("path", { d: "M" + (x - 5) + " " + (y - 5) + "l10 10m0-10l-10 10", class: kind }),
       );
@@ -1689,7 +1835,6 @@ function drawDetail(one) {
   const [ending, tone] = endingOf(entry);
   const { message, raw } = one.request;
   const host = location.hostname.replace(/^\[|\]$/g, "");
-  const sum = DATA.money.includes(message.CD) ? " " + money(message) : "";
   const fact = (name, ...value) => h("div", {}, h("dt", {}, name), h("dd", {}, ...value));
   const drawing = h("div", { class: "picture" });
   pictured = () => {
@@ -1710,7 +1855,7 @@ function drawDetail(one) {
       h(
         "h2",
         { id: "detail-title", tabindex: "-1" },
-        one.error ? t("unreadable") : actionText(message) + sum,
+        one.error ? t("unreadable") : (actionText(message) + " " + sumOf(message)).trim(),
       ),
       h(
         "dl",
@@ -1778,15 +1923,16 @@ function openSoon() {
   }, 150);
 }
 
-let last = "";
+let drawnDetail = "";
+/** Reads the open transaction and draws it, if it is another than before. */
 async function open(isNew = false) {
   const number = opened;
   if (number === undefined) return;
   const one = await call("GET", "transactions/" + number).catch(() => undefined);
   if (number !== opened || $("link").classList.contains("broken") && !one) return;
   const text = JSON.stringify([one, french, waiting.includes(number)]);
-  if (!isNew && text === last) return;
-  last = text;
+  if (!isNew && text === drawnDetail) return;
+  drawnDetail = text;
   const missing = h("h2", { id: "detail-title", tabindex: "-1" }, t("notKept", number));
   if (one) drawDetail(one);
   else $("detail").replaceChildren(h("p", {}, h("a", { href: "#/" }, "← " + t("back"))), missing);
@@ -1845,6 +1991,11 @@ function speak() {
   put($("lang"), french ? "English" : "Français");
   $("lang").lang = french ? "en" : "fr";
   broken($("link").classList.contains("broken"));
+  $("model").replaceChildren(
+    ...Object.entries(DATA.models).map(([name, { is }]) =>
+      h("option", { value: name }, name + " · " + pick(is))
+    ),
+  );
   const now = card();
   const option = (name, label, read) => {
     const input = h("input", { type: "radio", name: "card", value: name, id: "card-" + name });
@@ -1904,8 +2055,8 @@ addEventListener("keydown", (event) => {
   const words = Object.hasOwn(KEYS, key) ? KEYS[key] : undefined;
   const { target, ctrlKey, metaKey, altKey, repeat } = event;
   if (!words || ctrlKey || metaKey || altKey || repeat || $("ask").open || !asked()) return;
-  const isTyped = target.closest("textarea, input:not([type=radio], [type=checkbox])");
-  if (isTyped || (key === "Enter" && target.closest("a, button, [type=checkbox]"))) return;
+  const isTyped = target.closest("select, input:not([type=radio], [type=checkbox])");
+  if (isTyped || (key === "Enter" && target.closest("a, button, summary, [type=checkbox]"))) return;
   event.preventDefault();
   decide(words);
 });

@@ -7,6 +7,8 @@ import net from "node:net";
 import process from "node:process";
 import { after, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { PAGE } from "./page.ts";
+import { MODELS } from "./server.ts";
 import { startWeb, type WebOptions, type WebTerminal } from "./web.ts";
 
 const CHROMIUM = "/usr/bin/chromium";
@@ -271,6 +273,162 @@ test(
 );
 
 test(
+  "a till that has given up is told of while a person can still decide",
+  { skip },
+  () =>
+    withPage({ interactive: true }, async ({ terminal, page, text }) => {
+      const pos = till(terminal, debit("01", "100"));
+      await page.locator("#list .wait").waitFor();
+      assert.equal(await text("#list .wait"), "waits for you");
+      // A till that closes sooner may be one that has only closed its side, as nc does.
+      await page.locator("#tills span", { hasText: "1 s" }).waitFor();
+      pos.socket.destroy();
+      await page.getByText("till gave up · waits for you").waitFor();
+      assert.match(await text("#tills button"), /^Till 01 · debit 1\.00.*\d s · till gave up$/);
+      await page.evaluate('location.hash = "#/t/1"');
+      await until(
+        async () => await text("#detail dd .wait") === "till gave up · waits for you",
+        "told of one transaction",
+      );
+      await page.keyboard.press("r");
+      await until(() => terminal.transactions[0]?.ended, "decided");
+      assert.equal(terminal.transactions[0]?.outcome?.failure, "04");
+      await until(async () => await text("#detail dd .bad") === "answer lost", "its end");
+    }),
+);
+
+for (
+  const [locale, mark] of [["en-GB", "no amount"], [
+    "fr-FR",
+    "pas un montant",
+  ]] as const
+) {
+  test(
+    `an amount that is none is shown as it came, ${locale}`,
+    { skip },
+    () =>
+      withPage({}, async ({ terminal, page, text }) => {
+        till(terminal, debit("02", "112.45") + "\n");
+        till(terminal, `${MONEY}${field("CA", "03")}\n`); // none at all
+        await page.locator("#list a").nth(1).waitFor();
+        const sums = async (): Promise<string[]> =>
+          (await page.locator("#list .sum").allTextContents()).sort();
+        assert.deepEqual(await sums(), ["", `112.45 (${mark})`]);
+        assert.equal(await text("#list .sum.warned"), `112.45 (${mark})`);
+        const number = terminal.transactions.find(({ request }) => "CB" in request.message)?.number;
+        await page.evaluate(`location.hash = "#/t/${number}"`);
+        await page.locator("#detail table").first().waitFor();
+        assert.match(await text("#detail h2"), new RegExp(`^d.bit 112\\.45 \\(${mark}\\)$`));
+        assert.match(await text("tr:has(.note)"), new RegExp(`: 112\\.45 \\(${mark}\\)`));
+        assert.doesNotMatch(await text("main"), /112\.45 978/);
+      }, { locale }),
+  );
+}
+
+for (
+  const [locale, texts] of [
+    ["en-GB", ["Model hipay", "7 known differences", "gives back 32 characters of CF (9)"]],
+    ["fr-FR", ["Modèle hipay", "7 différences connues", "renvoie 32 caractères de CF (9)"]],
+  ] as const
+) {
+  const [header, summary, difference] = texts;
+  test(
+    `the model is named, told of and changed, ${locale}`,
+    { skip },
+    () =>
+      withPage({ interactive: true }, async ({ terminal, page, text }) => {
+        assert.equal(await page.locator("#where-model").isVisible(), false);
+        assert.equal(await page.locator("#differences").isVisible(), false);
+        assert.equal(await page.locator("#model option").count(), Object.keys(MODELS).length);
+        await page.locator("#model").selectOption("hipay");
+        await until(() => terminal.settings.model === "hipay", "the model");
+        await page.locator("#where-model").waitFor();
+        assert.ok((await text(".where")).endsWith(header));
+        assert.match(await page.locator("#model option:checked").textContent(), /HiPay .* Nepting/);
+        assert.equal((await text("#differences summary")).slice(0, summary.length), summary);
+        // A letter chooses a model there, and Enter opens what is known: they decide nothing.
+        const pos = till(terminal, debit("01", "100"));
+        await page.locator("#question:visible").waitFor();
+        await page.locator("#model").press("h");
+        await page.locator("#model").press("s");
+        await page.locator("#differences summary").press("Enter");
+        await page.getByText(difference).waitFor();
+        assert.equal(await page.locator("#differences li").count(), 7);
+        assert.equal(pos.text, "");
+        assert.deepEqual(terminal.settings.waiting, [1]);
+        assert.equal(terminal.settings.model, "hipay");
+        await page.locator("#reset").click();
+        await page.locator("#ask-yes").click();
+        await until(() => terminal.settings.model === "reference", "the reset");
+        await until(async () => await page.locator("#model").inputValue() === "reference", "shown");
+        assert.equal(await page.locator("#where-model").isVisible(), false);
+        terminal.change({ model: "viva" }); // by somebody else
+        await until(async () => await page.locator("#model").inputValue() === "viva", "found out");
+      }, { locale }),
+  );
+}
+
+test("the page has all that is known of the models in French too", () => {
+  const { text } = PAGE["/page.js"];
+  const { models } = JSON.parse(/^const DATA = (.*);\n/.exec(text)?.[1] ?? "");
+  assert.deepEqual(Object.keys(models), Object.keys(MODELS));
+  for (const { known } of Object.values<Loose>(models)) {
+    for (const { text: [english, french] } of known) assert.notEqual(french, english);
+  }
+});
+
+test(
+  "seconds cannot be set where they do nothing",
+  { skip },
+  () =>
+    withPage({ duration: 2 }, async ({ terminal, page }) => {
+      const duration = page.locator("#duration");
+      const is = (state: "enabled" | "disabled"): Promise<void> =>
+        until(async () => await duration.isDisabled() === (state === "disabled"), state);
+      await is("enabled");
+      assert.equal(await duration.getAttribute("title"), null);
+      await page.locator("#interactive").check();
+      await is("disabled");
+      assert.equal(
+        await duration.getAttribute("title"),
+        "What a person decides is answered at once. Seconds count for rules and the queue.",
+      );
+      await page.locator("#next-words").fill("refused");
+      await page.locator("#next-words").press("Enter");
+      await is("enabled");
+      await page.locator("#next-clear").click();
+      await is("disabled");
+      await page.locator("#when-amount").fill("*01");
+      await page.locator("#when-words").fill("refused");
+      await page.locator("#when-words").press("Enter");
+      await is("enabled");
+      // For these they count, whoever decides on the others.
+      terminal.change({ duration: 0.3 });
+      const start = performance.now();
+      const pos = till(terminal, debit("01", "101"));
+      await until(() => pos.text.includes("AF00204"), "refused by its amount");
+      assert.ok(performance.now() - start >= 300);
+    }),
+);
+
+test(
+  "a change that the terminal refuses is undone on the page",
+  { skip },
+  () =>
+    withPage({}, async ({ page, text }) => {
+      await page.route("**/api/terminal", (route: Loose) =>
+        route.request().method() === "PATCH"
+          ? route.fulfill({ status: 400, json: { error: "strict: not here" } })
+          : route.continue());
+      await page.locator("#strict").click();
+      await page.locator("#outcome-error:not(:empty)").waitFor();
+      assert.equal(await text("#outcome-error"), "strict: not here");
+      await until(async () =>
+        !await page.locator("#strict").isChecked(), "undone");
+    }),
+);
+
+test(
   "a hostile till changes nothing of the page",
   { skip },
   () =>
@@ -368,12 +526,19 @@ for (const locale of ["en-GB", "fr-FR"]) {
           await page.evaluate((axe.default ?? axe).source);
           assert.equal(await page.evaluate("document.documentElement.lang"), locale.slice(0, 2));
           await check("first use");
+          terminal.change({ model: "hipay" });
+          await page.locator("#differences summary").click();
+          await check("a model and what is known of it");
           till(terminal, debit("01", "11245", field("CK", "100")) + "\n");
           till(terminal, debit("02", "5") + "\n");
           await page.locator("#list li").nth(1).waitFor();
+          till(terminal, debit("02", "112.45") + "\n");
           terminal.change({ interactive: true });
-          till(terminal, debit("03", "999"));
-          await page.locator("#question:visible").waitFor();
+          const { socket } = till(terminal, debit("03", "999"));
+          await page.locator("#tills span", { hasText: "1 s" }).waitFor();
+          socket.destroy();
+          await page.locator("#duration:disabled").waitFor();
+          await page.locator("#tills span", { hasText: " · " }).waitFor(); // it has given up
           await check("waiting");
           await page.evaluate('location.hash = "#/t/1"');
           await page.locator("#detail table").nth(1).waitFor();

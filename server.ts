@@ -412,7 +412,7 @@ export interface Model {
 /** The models of terminals. Nothing is known of one but what its row says. */
 export const MODELS = {
   reference: {
-    is: "the scripts of akretion/caisse-ap-ip; below, in what others differ",
+    is: "the scripts of akretion/caisse-ap-ip",
     known: {},
   },
   desk5000: {
@@ -499,12 +499,15 @@ const TRAITS = Object.fromEntries(
   ]),
 ) as Record<ModelName, Traits>;
 
-/** A trait in words. */
-const TOLD: {
+/** How each trait is told, in a language: a sentence or several. */
+export type Told = {
   readonly [Name in keyof Traits]-?: (
     trait: NonNullable<Traits[Name]>,
   ) => string | readonly string[];
-} = {
+};
+
+/** How each trait is told in English. */
+const TOLD: Told = {
   identity: ({ CZ, CJ }) => `CZ ${CZ} and CJ ${CJ} of its own`,
   copies: (tags) => `gives back ${tags.join(" ")} only`,
   returnsCF: (count) => `gives back ${count} characters of CF`,
@@ -538,20 +541,41 @@ const TOLD: {
   notes: (texts) => texts,
 };
 
-/** The models, for people. */
-function modelsText(): string {
-  const texts = Object.entries<Model>(MODELS).map(([name, { is, known }]) => {
-    const traits = Object.entries(known).flatMap(([source, traits]) =>
+/** A model for people: its name, what it is, and what is known of it, each with its source. */
+export interface ModelInWords {
+  /** Its name. */
+  name: ModelName;
+  /** What it is. */
+  is: string;
+  /** In what it differs from the reference; the number of a source is as in protocol.ts. */
+  known: { source: number; text: string }[];
+}
+
+/** The models for people, in English or as they are `told`. */
+export function modelsInWords(told: Told = TOLD): ModelInWords[] {
+  return Object.entries<Model>(MODELS).map(([name, { is, known }]) => ({
+    name: name as ModelName,
+    is,
+    known: Object.entries(known).flatMap(([source, traits]) =>
       Object.entries(traits).flatMap(([trait, value]) => {
-        const told = TOLD[trait as keyof Traits] as (value: unknown) => string | string[];
-        return [told(value)].flat().flatMap((text) =>
-          wrap(`(${source}) ${text}`, 66).map((line, at) => (at ? "    " : "") + line)
-        );
+        const tell = told[trait as keyof Traits] as (value: unknown) => string | readonly string[];
+        return [tell(value)].flat().map((text) => ({ source: Number(source), text }));
       })
+    ),
+  }));
+}
+
+/** What --model list prints. */
+function modelsText(): string {
+  const texts = modelsInWords().map(({ name, is, known }) => {
+    const lines = known.flatMap(({ source, text }) =>
+      wrap(`(${source}) ${text}`, 66).map((line, at) => (at ? "    " : "") + line)
     );
-    return [`${name.padEnd(11)}${is}`, ...traits.map((line) => `           ${line}`)].join("\n");
+    return [`${name.padEnd(11)}${is}`, ...lines.map((line) => `           ${line}`)].join("\n");
   });
-  return `${texts.join("\n\n")}\n\nIn brackets: where it was seen, see protocol.ts.\n`;
+  return `${texts.join("\n\n")}\n
+Listed: in what each is known to differ from the reference.
+In brackets: where it was seen, see protocol.ts.\n`;
 }
 
 // ---------------------------------------------------------------- options
@@ -1125,7 +1149,7 @@ export interface Reply {
 export type Handler = (received: Received, session: Session) => Reply | Promise<Reply>;
 
 /** What is noticed besides deviations: codes and words. A warning about a tag begins with it. */
-const WARNINGS = {
+export const WARNINGS = {
   "paid-twice": (money: string): string =>
     `${money} again, although the last attempt was approved and its answer got lost: on a real terminal the customer has now paid twice. Ask for the duplicate (CD 3) first`,
   "overlap": (): string => "a second payment of this cash register while its first is under way",
@@ -2154,6 +2178,11 @@ export class Journal implements Observer {
     return this.#transactions.map(transactionOf);
   }
 
+  /** A copy of one of them, if it is kept. */
+  transaction(number: number): Transaction | undefined {
+    return structuredClone(this.#transactions.find((transaction) => transaction.number === number));
+  }
+
   log(level: LogLevel, text: () => string): void {
     const { log, logLevel } = this.#settings;
     if (!log || LOG_LEVELS.indexOf(level) < LOG_LEVELS.indexOf(logLevel)) return;
@@ -2520,6 +2549,8 @@ export interface Terminal extends AsyncDisposable {
   readonly port: number;
   /** What POS did: copies of the last 1,000 requests and their answers, the newest last. */
   readonly transactions: readonly Transaction[];
+  /** A copy of one of them by its number, if it is kept. */
+  transaction(number: number): Transaction | undefined;
   /** What it does with the next request. */
   readonly settings: TerminalSettings;
   /** Changes what it does, from the next request on. Nothing changes if one of it is wrong. */
@@ -2631,6 +2662,7 @@ export function terminalOf(
     get transactions() {
       return journal.transactions;
     },
+    transaction: (number) => journal.transaction(number),
     get settings() {
       const { model, outcome, when, duration, strict, exclusive, interactive, next } = script;
       return {

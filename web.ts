@@ -39,6 +39,7 @@ import {
 } from "./protocol.ts";
 import {
   listen,
+  modelsInWords,
   type Outcome,
   parseOutcome,
   printEvent,
@@ -162,14 +163,16 @@ function refusal(
     : undefined;
 }
 
-/** The body of a request: text, or what it is in JSON where its type says so. */
+/**
+ * The body of a request: words, or what it is in JSON. It is JSON where its type says so, or where
+ * it begins as no words of an outcome do: curl -d and fetch send another type unless they are told.
+ */
 async function readBody(
   request: http.IncomingMessage,
   most: number,
   timeout: number,
 ): Promise<unknown> {
   const [type = ""] = (request.headers["content-type"] ?? "").toLowerCase().split(";");
-  // What curl -d sends, and what fetch sends for a text.
   if (
     !/^(?:|text\/plain|application\/json|application\/x-www-form-urlencoded)$/.test(type.trim())
   ) {
@@ -193,8 +196,9 @@ async function readBody(
     reading.reject(new HttpError(408, `expected the body within ${timeout} ms`));
   }, timeout);
   try {
-    const text = await reading.promise;
-    return type.trim() === "application/json" ? parseJson(text) : text;
+    const text = (await reading.promise).trim();
+    if (type.trim() === "application/json") return parseJson(text, "content type");
+    return /^[[{"]/.test(text) ? parseJson(text, "first character") : text;
   } finally {
     clearTimeout(timer);
   }
@@ -300,7 +304,11 @@ const PAGE_ROUTES = Object.entries(PAGE).map(([path, { type, text }]): [RegExp, 
   return [new RegExp(`^${path.replace(".", "\\.")}$`), { GET }];
 });
 
-/** A debit of 12.34 EUR with a receipt, as a POS sends it. */
+/**
+ * A debit of 12.34 EUR with a receipt, as a POS sends it. Its cash register, 00, should be no till's
+ * (our choice): then it takes nothing that is queued for a till, and is no till's last attempt. What
+ * is queued for any register is for this one too, so that a person sees what has just been queued.
+ */
 const TRY = encodeText({
   CZ: "0300",
   CJ: "012345678901",
@@ -353,7 +361,7 @@ function routesOf(
     query.get("register") ?? undefined;
   const next = (): unknown => ({ next: terminal.settings.next });
   const found = (number: number): unknown => {
-    const transaction = terminal.transactions.find((transaction) => transaction.number === number);
+    const transaction = terminal.transaction(number);
     if (transaction) return transaction;
     throw new HttpError(404, `expected the number of a transaction that is kept, got ${number}`);
   };
@@ -366,10 +374,9 @@ function routesOf(
         return { version: VERSION, host, port, ...settings };
       },
       async PATCH({ body }) {
-        const given = await body();
-        const changes = typeof given === "string" ? parseJson(given) : given;
+        const changes = await body();
         if (Object.prototype.toString.call(changes) !== "[object Object]") {
-          throw new OptionError("settings", "an object in JSON", changes);
+          throw new OptionError("settings", 'an object in JSON such as {"duration": 0}', changes);
         }
         const { outcome, ...others } = changes as TerminalChanges;
         terminal.change(
@@ -378,6 +385,7 @@ function routesOf(
         return terminal.settings;
       },
     }],
+    [/^\/api\/models$/, { GET: () => modelsInWords() }],
     [/^\/api\/next$/, {
       async POST({ query, body }) {
         const given = await body();
@@ -459,11 +467,12 @@ function routesOf(
   ];
 }
 
-function parseJson(text: string): unknown {
+/** Reads JSON, which `what` of the body says that it is. */
+function parseJson(text: string, what: string): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw new HttpError(400, `expected JSON: ${(error as Error).message}`);
+    throw new HttpError(400, `expected JSON, as the ${what} says: ${(error as Error).message}`);
   }
 }
 
@@ -607,7 +616,10 @@ if (import.meta.main) {
     name: "web.ts",
     summary: "A card payment terminal that is steered and seen over HTTP while it runs.",
     examples: ["-d 0 --web-port 8889", "-i", "-p 0 --web-port 0 --json"],
-    options: OPTIONS,
+    options: {
+      ...OPTIONS,
+      interactive: { short: "i", help: "3. a person decides, on the page or over HTTP" },
+    },
     async start(options, { interactive, json }) {
       const terminal = await startWeb({ ...options, interactive });
       const [, host, port] = /^http:\/\/\[?(.*?)\]?:(\d+)\/$/.exec(terminal.url) ?? [];

@@ -7,7 +7,9 @@ import { test } from "node:test";
 import { type Message, OptionError, VERSION } from "./protocol.ts";
 import {
   ListenError,
+  MODELS,
   parseOutcome,
+  readArguments,
   startTerminal,
   type TerminalEvent,
   type Transaction,
@@ -278,6 +280,8 @@ table<[what: string, allow: string]>("405 with Allow", {
   "transactions": ["DELETE /api/transactions", "GET"],
   "the next transaction": ["POST /api/transactions/next", "GET"],
   "a transaction": ["POST /api/transactions/1", "GET"],
+  "models": ["POST /api/models", "GET"],
+  "a try": ["GET /api/try", "POST"],
   "an outcome": ["GET /api/transactions/1/outcome", "POST"],
   "reset": ["GET /api/reset", "POST"],
   "events": ["POST /api/events", "GET"],
@@ -418,11 +422,11 @@ test("PATCH /api/terminal counts from the next request on", async () => {
 });
 
 table<[body: string, expected: RegExp]>("PATCH /api/terminal, wrong", {
-  "no JSON": ["strict=true", /^expected JSON: /],
-  "JSON in part": ['{"strict":true', /^expected JSON: /],
-  "a list": ["[]", /^settings: expected an object in JSON, got object$/],
-  "a word": ['"refused"', /^(?:settings: expected an object in JSON|expected JSON)/],
-  "null": ["null", /^settings: expected an object in JSON, got none$/],
+  "no JSON": ["strict=true", /^(?:settings: expected an object in JSON such as|expected JSON,) /],
+  "JSON in part": ['{"strict":true', /^expected JSON, as /],
+  "a list": ["[]", /^settings: expected an object in JSON such as .*, got object$/],
+  "a word": ['"refused"', /^settings: expected an object in JSON such as .*, got "refused"$/],
+  "null": ["null", /^settings: expected an object in JSON such as .*, got (?:none|"null")$/],
   "another name": [
     '{"strict":true,"port":1}',
     /^settings: expected names from model, outcome, when, du/,
@@ -461,6 +465,28 @@ table<[body: string, expected: RegExp]>("PATCH /api/terminal, wrong", {
   }
 });
 
+// ---------------------------------------------------------------- /api/models
+
+test("GET /api/models tells of each what --model list prints", async () => {
+  await using web = await webWith();
+  const models = await done(web, "GET /api/models");
+  assert.deepEqual(models.map(({ name }: { name: string }) => name), Object.keys(MODELS));
+  const list = String(readArguments(["--model", "list"])).replace(/\s+/g, " ");
+  for (const { name, is, known, ...others } of models) {
+    assert.deepEqual(others, {});
+    assert.equal(known.length === 0, name === "reference");
+    const texts = known.map(({ source, text }: { source: number; text: string }) =>
+      ` (${source}) ${text}`
+    );
+    assert.ok(list.includes([name, " ", is, ...texts].join("")), name);
+  }
+  assert.deepEqual(models.find(({ name }: { name: string }) => name === "viva"), {
+    name: "viva",
+    is: "Viva on Android: PAX",
+    known: [{ source: 8, text: "takes a CF of 183 characters" }],
+  });
+});
+
 // ---------------------------------------------------------------- /api/next
 
 table<[body: string, headers: Record<string, string>, expected: string[]]>("POST /api/next", {
@@ -487,6 +513,18 @@ table<[body: string, headers: Record<string, string>, expected: string[]]>("POST
     "refused",
   ]],
   "a value beyond ASCII, with a comma": ["ZT=é\\,b", {}, ["success,ZT=é\\,b"]],
+  "a list in JSON, as curl -d sends it": [
+    ' \n["abandon",{"failure":"08"}]\n',
+    { "content-type": "application/x-www-form-urlencoded" },
+    ["abandon", "timeout"],
+  ],
+  "one in JSON, as fetch sends a text": [
+    '{"pending":true}',
+    { "content-type": "text/plain;charset=UTF-8" },
+    ["success,pending"],
+  ],
+  "a word in JSON, of no type": ['"refused"', {}, ["refused"]],
+  "JSON after the mark of UTF-8": ['\ufeff"refused"', JSON_TYPE, ["refused"]],
 }, async ([body, headers, expected]) => {
   await using web = await webWith({ next: ["05"] });
   const next = [{ outcome: "forbidden" }, ...expected.map((outcome) => ({ outcome }))];
@@ -550,6 +588,58 @@ table<[body: string, headers?: Record<string, string>]>("POST /api/next, wrong",
   }
 });
 
+table<[what: string, body: string, headers: Record<string, string>, why: RegExp]>(
+  "a body that is wrong is told what was expected",
+  {
+    "words, where the type says JSON": [
+      "POST /api/next",
+      "refused",
+      JSON_TYPE,
+      /^expected JSON, as the content type says: ./,
+    ],
+    "nothing, where the type says JSON": [
+      "POST /api/next",
+      "",
+      JSON_TYPE,
+      /^expected JSON, as the content type says: ./,
+    ],
+    "JSON in part, of another type": [
+      "POST /api/next",
+      '{"failure":"08"',
+      {},
+      /^expected JSON, as the first character says: ./,
+    ],
+    "an object a line": [
+      "POST /api/transactions/1/outcome",
+      '{"failure":"08"}\n{"failure":"08"}',
+      { "content-type": "text/plain" },
+      /^expected JSON, as the first character says: ./,
+    ],
+    "a number in JSON": [
+      "POST /api/next",
+      "7",
+      JSON_TYPE,
+      /^next: expected an outcome or the words for it, got 7$/,
+    ],
+    "a form": [
+      "PATCH /api/terminal",
+      "outcome=refused",
+      { "content-type": "application/x-www-form-urlencoded" },
+      /^settings: expected an object in JSON such as {"duration": 0}, got "outcome=refused"$/,
+    ],
+    "nothing to change": [
+      "PATCH /api/terminal",
+      "",
+      {},
+      /^settings: expected an object in JSON such as {"duration": 0}, got ""$/,
+    ],
+  },
+  async ([what, body, headers, why]) => {
+    await using web = await webWith();
+    assert.match(await refused(400, web, what, body, headers), why);
+  },
+);
+
 test("what is wrong is told in the sentence of the command line", async () => {
   await using web = await webWith();
   const sentence = (text: string, option: string): string => {
@@ -591,6 +681,23 @@ test("GET /api/transactions tells what tills did, all or some of it", async () =
   assert.deepEqual(await done(web, "GET /api/transactions/2"), all[1]);
   const why = await refused(404, web, "GET /api/transactions/5");
   assert.equal(why, "expected the number of a transaction that is kept, got 5");
+});
+
+test("one transaction is given without a copy of all", async () => {
+  await using web = await webWith({ interactive: true });
+  await using peer = await Peer.connect(web.port);
+  peer.send(DEBIT);
+  await eventually(() => web.settings.waiting.length === 1, "waiting");
+  Object.defineProperty(Object.getPrototypeOf(web), "transactions", {
+    get: () => assert.fail("all were asked for"),
+  });
+  assert.equal((await done(web, "GET /api/transactions/1")).request.raw, DEBIT);
+  await refused(404, web, "GET /api/transactions/2");
+  await done(web, "POST /api/transactions/1/outcome", "success");
+  await refused(409, web, "POST /api/transactions/1/outcome", "success");
+  const copy = web.transaction(1);
+  Object.assign(copy ?? {}, { number: 7 });
+  assert.equal(web.transaction(1)?.number, 1);
 });
 
 test("what a POS sent is escaped in JSON, C1 too", async () => {
@@ -710,6 +817,28 @@ test("POST /api/transactions/N/outcome decides once; 409 after that, 404 of none
   await done(web, "POST /api/transactions/1/outcome", "hangup,CF=78\r\n");
   const { AE, CF } = await first;
   assert.deepEqual([AE, CF], ["10", "78"]);
+});
+
+// ---------------------------------------------------------------- /api/try
+
+test("POST /api/try pays as cash register 00, and gets what is queued for that or for any", async () => {
+  await using web = await webWith();
+  await done(web, "POST /api/next?register=01", "silent");
+  const { sent, received } = await done(web, "POST /api/try");
+  assert.match(sent, /CA00200.*CB0041234/);
+  assert.match(received, /CA00200.*AE00210/);
+  assert.deepEqual(web.settings.next, [{ register: "01", outcome: "success,silent" }]);
+  await done(web, "POST /api/next", "05\n07");
+  await done(web, "POST /api/next?register=00", "refused");
+  for (const code of ["04", "05"]) {
+    assert.match((await done(web, "POST /api/try")).received, new RegExp(`AF002${code}`));
+  }
+  assert.deepEqual(web.settings.next, [
+    { register: "01", outcome: "success,silent" },
+    { outcome: "07" },
+  ]);
+  await done(web, "POST /api/reset?register=00");
+  assert.deepEqual(web.transactions, []);
 });
 
 // ---------------------------------------------------------------- /api/reset
@@ -1307,7 +1436,11 @@ test("web.ts --help has every option of server.ts, in lines of 80", patience, as
   assert.ok(options(server.stdout).length > 15);
   assert.deepEqual(
     options(server.stdout).filter((line) => !options(web.stdout).includes(line)),
-    [],
+    ["  -i,  --interactive             3. a person decides, on this screen"],
+  );
+  assert.equal(
+    own.shift(),
+    "  -i,  --interactive             3. a person decides, on the page or over HTTP",
   );
   assert.deepEqual(own.map((line) => /--\S+ \S+/.exec(line)?.[0]), [
     "--web-port PORT",
