@@ -486,7 +486,7 @@ export const MODELS = {
       },
     },
   },
-} as const satisfies Readonly<Record<string, Model>>;
+} as const;
 
 /** The name of a model. */
 export type ModelName = keyof typeof MODELS;
@@ -2180,7 +2180,8 @@ export class Journal implements Observer {
 
   /** A copy of one of them, if it is kept. */
   transaction(number: number): Transaction | undefined {
-    return structuredClone(this.#transactions.find((transaction) => transaction.number === number));
+    const found = this.#transactions.find((kept) => kept.number === number);
+    return found && transactionOf(found);
   }
 
   log(level: LogLevel, text: () => string): void {
