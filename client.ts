@@ -140,8 +140,8 @@ const OPTIONS = {
     value: "TEXT",
     help: "explain messages of a log or a hex dump; - reads them from stdin",
   },
-  probe: { help: "ask a real terminal what moves no money, and show how it behaves" },
-  probeDuplicate: { help: "with --probe, ask for the last receipt again too (CD 3)" },
+  probe: { help: "ask a terminal what moves no money, 10 s each, and show how it behaves" },
+  probeDuplicate: { help: "with --probe, ask for a duplicate too (CD 3)" },
   yes: { help: "with --probe, do not ask before" },
   json: { heading: "What it prints", help: "one JSON object on stdout" },
   logLevel: {
@@ -735,8 +735,8 @@ const DUMP_LINE = /^\s*(?:0x)?([\da-f]{4,8}):?\s+((?:[\da-f]{2} {0,2}){1,16})(?:
 
 /**
  * The bytes that a hex dump shows, as Latin-1 text: those of xxd, hexdump -C, od -A x -t x1, tcpdump
- * -X and Wireshark, or nothing but hex digits. A text for each packet: one begins where the offset
- * is 0. None if it is no hex dump.
+ * -X and Wireshark, or nothing but hex digits. Lines have 16 bytes. A text for each packet: one
+ * begins where the offset is 0. None if it is no hex dump.
  */
 export function packetsIn(dump: string): string[] {
   const bytes = (hex: string): string =>
@@ -803,7 +803,7 @@ type Found = Received & { before?: string; after?: string };
 function messagesIn(text: string): Found[] {
   const found: Found[] = [];
   let told = 0; // until there
-  for (let at = text.indexOf("CZ0"), next = 0; at >= 0; at = text.indexOf("CZ0", next)) {
+  for (let at = text.indexOf("CZ0"); at >= 0; at = text.indexOf("CZ0", told)) {
     const following = text.indexOf("CZ0", at + 3);
     let received = readMessage(text.slice(at, following < 0 ? text.length : following));
     if (received.error) { // perhaps CZ0 stands in a value
@@ -813,11 +813,10 @@ function messagesIn(text: string): Found[] {
     const before = text.slice(told, at);
     found.push({ ...received, ...(before.trim() && { before }) });
     told = at + (received.error?.at ?? received.raw.length);
-    next = received.error ? at + 3 : told; // another may follow one that is cut
   }
   const after = text.slice(told);
   const last = found.at(-1);
-  if (last && !last.error && after.trim()) last.after = after;
+  if (last && after.trim()) last.after = after;
   return found;
 }
 
@@ -839,8 +838,8 @@ function readMessage(text: string): Received {
 function explainedText(
   { kind, raw, fields, message, warnings, verdict, receipts, error, before, after }: Explained,
 ): string {
-  const skipped = (text: string): string => `skipped ${text.length} bytes, ${shortened(text)}`;
-  const lines = [error ? `${kind} ${error}` : `${kind}, ${raw.length} bytes`];
+  const skipped = (text: string): string => `skipped ${shortened(text)}, length ${text.length}`;
+  const lines = [error ? `${kind} ${error}` : `${kind}, length ${raw.length}`];
   if (before) lines.unshift(skipped(before));
   for (const { tag, value, at } of fields) {
     const line = describe({ CE: message["CE"] ?? "", [tag]: value }).split("\n").at(-1);
@@ -959,7 +958,7 @@ async function probeOn(
   };
   const socket = net.connect({ host, port, noDelay: true });
   socket.setEncoding("latin1").on("error", () => {}); // seen by those who wait
-  const stop = (): unknown => socket.destroy(new Error(`nothing came within ${timeout} s`));
+  const stop = (): unknown => socket.destroy(new Error(`no answer within ${timeout} s`));
   const timer = setTimeout(stop, timeout * 1000);
   try {
     const early = await connected(socket).catch((error) => {
@@ -1008,7 +1007,7 @@ export function probeTable(probed: readonly Probed[]): string {
     const { probe, status, answer = {}, milliseconds, own, segments, closed, error } = one;
     const whose = (tag: string): string =>
       own.includes(tag) ? `own ${answer[tag]}` : answer[tag] ? "as sent" : "none";
-    const came = one.answer
+    const came = status === "answered"
       ? [answer["AE"] ?? "none", answer["AF"] ?? "none", whose("CZ"), whose("CJ")]
       : ["", "", "", ""];
     const cells = [

@@ -554,6 +554,10 @@ table<[dump: string, ...packets: string[]]>("packetsIn() reads what prints", {
 `,
     IDENTIFICATION,
   ],
+  "od -A x -t x1": [
+    "000000 43 5a 30 30 34 30 33 30 30 43 4a 30 31 32 30 31\n000010 32 33\n000012\n",
+    "CZ0040300CJ0120123",
+  ],
   "od -t x1": [
     `0000000 43 5a 30 30 34 30 33 30 30 43 4a 30 31 32 30 31
 0000020 32 33 34 35 36 37 38 39 30 31 43 41 30 30 32 30
@@ -685,6 +689,7 @@ table<[text: string, ...errors: (RegExp | undefined)[]]>("explain() says what is
     "CZ0040300CA00301CD001I",
     /^at byte 18: expected .* perhaps the length of CA before it, 003, is too long$/,
   ],
+  "a blank in a length": ["CZ0040300CA0 201", /^at byte 12: expected the length of CA .* got " "/],
   "characters counted in UTF-8": ["CZ0040300CF001€CD001I", /a CF in UTF-8 whose length counts/],
   "a dump": ["435a30303430", /^at byte 6: expected 4 characters for CZ, got 1$/],
 }, ([log, ...errors]) => {
@@ -757,6 +762,7 @@ slow("probe() asks what moves no money, a duplicate only when told", async () =>
     onMessage: (direction, raw) => told.push(`${direction} ${raw}`),
   });
   assert.deepEqual([...probed.keys()], [...PROBES, "duplicate"]);
+  assert.equal(told.length, 2 * probed.size);
   for (
     const { probe, sent, status, answer, milliseconds, segments, own, closed } of probed.values()
   ) {
@@ -833,14 +839,36 @@ slow("probe() tells the identity, the segments, and the end of the connection", 
   });
 });
 
+slow("probe() tells of a connection that ends a while after the answer", async () => {
+  await using terminal = await listening(async (peer) => {
+    await peer.until(/CD001/);
+    peer.send("CZ0040300AE00201AF00209\n");
+    await sleep(200);
+    peer.socket.end();
+  });
+  const { own, milliseconds, closed } = (await probeAt(terminal.port)).get("identification")!;
+  assert.deepEqual(own, []);
+  assert.ok(closed && milliseconds !== undefined && closed.milliseconds >= milliseconds + 150);
+});
+
+slow("probe() tells of a connection that ends amid a request", async () => {
+  await using terminal = await listening(async (peer) => {
+    await peer.until(/CJ012/).catch(() => {}); // the one without
+    peer.socket.end();
+  });
+  const { status, closed, error } = (await probeAt(terminal.port)).get("in two segments")!;
+  assert.deepEqual([status, closed?.how], ["unanswered", "closed"]);
+  assert.equal(error, "the terminal closed the connection without an answer");
+});
+
 slow("probe() tells what is no answer, and goes on", async () => {
   const cases: [outcome: OutcomeText, status: string, how: string | undefined, error: RegExp][] = [
-    ["silent", "unanswered", undefined, /^nothing came within 1 s$/],
+    ["silent", "unanswered", undefined, /^no answer within 1 s$/],
     ["close", "unanswered", "closed", /^the terminal closed the connection without an answer$/],
     ["reset", "unanswered", "reset", /^the connection was lost \(ECONNRESET\)$/],
     ["truncate", "unanswered", "closed", /after a part of an answer, "CZ004/],
     ["garbage", "invalid", undefined, /^the answer is not usable: at byte 0: /],
-    ["AE=", "unanswered", undefined, /^nothing came within 1 s after a part of an answer/],
+    ["AE=", "unanswered", undefined, /^no answer within 1 s after a part of an answer/],
   ];
   await Promise.all(cases.map(async ([outcome, status, how, error]) => {
     await using terminal = await terminalWith({ outcome });
@@ -919,6 +947,7 @@ test("probeTable() is a row a request, and what went wrong below", () => {
       probe: "two",
       sent,
       status: "unanswered",
+      answer: { CZ: "0301" },
       own: [],
       segments: [],
       error: "not sent, the connection had ended",
@@ -931,7 +960,7 @@ test("probeTable() is a row a request, and what went wrong below", () => {
 probe           answer      AE  AF    CZ        CJ           tags         segments  connection
 identification  12 ms       01  12    own 0301  own \\x1b[2J  CZ CJ AE AF  2         closed at 15 ms
 with CR LF      3 ms        10  none  as sent   none         CZ AE        1         kept
-two             unanswered                                                0
+two             unanswered                                   CZ           0
 two: what came before the request was sent is no answer to it and ignored, "late"
 two: not sent, the connection had ended
 `,

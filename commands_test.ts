@@ -176,7 +176,7 @@ test(
 
 test("client.ts --decode explains a message, of an argument or of stdin", patience, async () => {
   const answer = encodeText({ ...BASE, CD: "0", CB: "500", CE: "978", AE: "01", AF: "04" });
-  const explained = `answer, 69 bytes
+  const explained = `answer, length 69
     0  CZ 0300                     protocol version
     9  CJ 012345678901             protocol identifier
    26  CA 01                       cash register number
@@ -205,9 +205,9 @@ test("client.ts --decode explains a message, of an argument or of stdin", patien
   assert.equal(log.status, 0);
   assert.match(
     log.stdout,
-    /^skipped 3 bytes, "é: "\nrequest, 63 bytes\n[^]* CB 11245 .*: 112\.45 EUR\n\n/,
+    /^skipped "é: ", length 3\nrequest, length 63\n[^]* CB 11245 .*: 112\.45 EUR\n\n/,
   );
-  assert.ok(log.stdout.endsWith(`\n\nskipped 4 bytes, "\\x0aé: "\n${explained}`), log.stdout);
+  assert.ok(log.stdout.endsWith(`\n\nskipped "\\x0aé: ", length 4\n${explained}`), log.stdout);
   assert.match(
     bytes.stdout,
     / CF é +private data\n[^]*\n {2}deviates: CF: expected ASCII, got "é"\n/,
@@ -223,6 +223,7 @@ test("client.ts --decode explains a message, of an argument or of stdin", patien
       `malformed at byte 17: expected a tag of two letters A-Z, got "x"; perhaps the length of CB before it, 003, is too short
     0  CZ 0300                     protocol version
     9  CB 112                      amount in minor units
+skipped "x", length 1
 `,
     stderr: "",
   });
