@@ -25,6 +25,7 @@
  *
  * @module
  */
+import { Buffer, isUtf8 } from "node:buffer";
 import { once } from "node:events";
 import fs from "node:fs";
 import net from "node:net";
@@ -35,10 +36,13 @@ import { parseArgs, styleText } from "node:util";
 import {
   argumentError,
   callBack,
+  decode,
   decodeReceipts,
   describe,
+  deviations,
   encodeText,
   type Failure,
+  type Field,
   helpText,
   inRange,
   interpret,
@@ -46,6 +50,7 @@ import {
   jsonLine,
   LOG_LEVELS,
   type LogLevel,
+  MAX_MESSAGE,
   meaning,
   type Message,
   MessageFramer,
@@ -66,6 +71,7 @@ import {
   seemsWhole,
   toDecimal,
   toMinorUnits,
+  type Verdict,
   VERSION,
   type Warning,
 } from "./protocol.ts";
@@ -130,6 +136,14 @@ const OPTIONS = {
     multiple: true,
     help: "set a tag of the request, TAG= leaves it out; may be given again",
   },
+  decode: {
+    heading: "Instead of a payment",
+    value: "TEXT",
+    help: "explain messages of a log or a hex dump; - reads them from stdin",
+  },
+  probe: { help: "ask a terminal what moves no money, 10 s each, and show how it behaves" },
+  probeDuplicate: { help: "with --probe, ask for a duplicate too (CD 3)" },
+  yes: { help: "with --probe, do not ask before" },
   json: { heading: "What it prints", help: "one JSON object on stdout" },
   logLevel: {
     short: "l",
@@ -311,10 +325,7 @@ async function converse(request: Message, options: ExchangeOptions): Promise<Exc
     if (signal?.aborted) onAbort();
     signal?.addEventListener("abort", onAbort);
     const early = await connected(socket).catch((error) => {
-      const why = CONNECT_ERRORS[error.code] ?? error.message;
-      const check = signal?.aborted ? "" : `; ${CHECK_SETTINGS}`;
-      const message = `cannot reach the terminal at ${where}: ${why}${check}`;
-      throw new ExchangeError("unreachable", message, request, undefined, error.cause ?? error);
+      throw notReached(error, where, request, signal?.aborted);
     });
     clearTimeout(timer);
     timer = setTimeout(stop, timeout * 1000, `no answer from ${where} within ${timeout} s`);
@@ -356,9 +367,27 @@ async function connected(socket: net.Socket): Promise<string> {
 }
 
 function earlyWarning(raw: string): Warning {
-  const start = printable(raw.length > 80 ? `${raw.slice(0, 80)}...` : raw);
-  const text = `what came before the request was sent is no answer to it and ignored, "${start}"`;
+  const text = "what came before the request was sent is no answer to it and ignored, " +
+    shortened(raw);
   return { code: "early", text };
+}
+
+/** How a text begins, for a message to a person. */
+function shortened(text: string): string {
+  return `"${printable(text.length > 80 ? `${text.slice(0, 80)}...` : text)}"`;
+}
+
+/** What is told of a connection that did not come about. */
+function notReached(
+  error: NodeJS.ErrnoException,
+  where: string,
+  request: Message,
+  isGivenUp = false,
+): ExchangeError {
+  const why = CONNECT_ERRORS[error.code ?? ""] ?? error.message;
+  const check = isGivenUp ? "" : `; ${CHECK_SETTINGS}`;
+  const message = `cannot reach the terminal at ${where}: ${why}${check}`;
+  return new ExchangeError("unreachable", message, request, undefined, error.cause ?? error);
 }
 
 const CHECK_SETTINGS =
@@ -414,21 +443,23 @@ async function receive(
     const message = why + (after ? ` after ${after}` : "");
     fail("unanswered", message, partly?.message ?? interim, cause);
   };
-  socket.on("data", (chunk: string) => framer.feed(chunk));
-  socket.on("end", () => {
+  const onData = (chunk: string): void => framer.feed(chunk);
+  const onEnd = (): void => {
     const nothing = framer.state === "empty" && !interim;
     const left = framer.state === "whole" ? framer.end() : undefined;
     if (left) take(left);
     finish(`the terminal closed the connection${nothing ? " without an answer" : ""}`);
-  });
-  socket.on("error", (error: NodeJS.ErrnoException) => {
+  };
+  const onError = (error: NodeJS.ErrnoException): void => {
     const why = error.code ? `the connection was lost (${error.code})` : error.message;
     finish(why, error.cause ?? error);
-  });
+  };
+  socket.on("data", onData).on("end", onEnd).on("error", onError);
   try {
     return await promise;
   } finally {
     framer.end();
+    socket.off("data", onData).off("end", onEnd).off("error", onError);
   }
 }
 
@@ -674,6 +705,332 @@ async function loadCurrencies(
   }
 }
 
+// ---------------------------------------------------------------- messages of a capture
+
+/** A message found in a text, and what it means. */
+export interface Explained {
+  /** An answer has AE, which no request has. What is malformed is no message. */
+  kind: "request" | "answer" | "malformed";
+  /** Its bytes as Latin-1 text. */
+  raw: string;
+  /** Its fields, as far as it could be read. */
+  fields: readonly Field[];
+  /** The same as an object. */
+  message: Message;
+  /** What deviates in a request, what cannot be read of an answer's receipt. */
+  warnings: Warning[];
+  /** What an answer means for the request before it; without one, what it means alone. */
+  verdict?: Verdict;
+  /** The receipts in an answer, decoded. */
+  receipts?: Receipt[];
+  /** Why it is malformed: at which byte of it, and what was expected there. */
+  error?: string;
+  /** What stands before it and is no message. */
+  before?: string;
+  /** What stands after it and is no message, if it is the last. */
+  after?: string;
+}
+
+/** A line of a hex dump: the offset, at most 16 bytes, and the same as text. */
+const DUMP_LINE = /^\s*(?:0x)?([\da-f]{4,8}):?\s+((?:[\da-f]{2} {0,2}){1,16})(?:(?<=\s).*)?$/i;
+
+/**
+ * The bytes that a hex dump shows, as Latin-1 text: those of xxd, hexdump -C, od -A x -t x1, tcpdump
+ * -X and Wireshark, or nothing but hex digits. Lines have 16 bytes. A text for each packet: one
+ * begins where the offset is 0. None if it is no hex dump.
+ */
+export function packetsIn(dump: string): string[] {
+  const bytes = (hex: string): string =>
+    Buffer.from(hex.replace(/\s/g, ""), "hex").toString("latin1");
+  if (/^(?:\s*[\da-f]{2})+\s*$/i.test(dump) && !/^\s*0{4,8}\s/.test(dump)) return [bytes(dump)];
+  const packets: string[] = [];
+  for (const line of dump.split(/\r?\n/)) {
+    const [, offset, hex] = DUMP_LINE.exec(line) ?? [];
+    if (offset === undefined || hex === undefined) continue;
+    if (packets.length === 0 || Number(offset) === 0) packets.push("");
+    packets[packets.length - 1] += bytes(hex);
+  }
+  return packets;
+}
+
+/** Takes escapes back: those of {@linkcode printable}, of JSON and of C. */
+function unescaped(text: string): string {
+  const escape = /\\(?:(?:x|u00)([\da-f]{2})|([rn"\\]))/gi;
+  return text.replace(escape, (_, hex?: string, char?: string) => {
+    if (hex) return String.fromCharCode(parseInt(hex, 16));
+    return char === "r" ? "\r" : char === "n" ? "\n" : char ?? "";
+  });
+}
+
+/**
+ * Finds the messages in a text, such as a log or a hex dump, and explains them. Characters stand for
+ * bytes of Latin-1 or of UTF-8, as they are or escaped: however most of it is a message. (our choice)
+ *
+ * @returns At least one; where there is no message, why.
+ */
+export function explain(text: string): Explained[] {
+  const packets = packetsIn(text);
+  const readings = packets.length > 0 ? [packets] : [text, Buffer.from(text).toString("latin1")]
+    .flatMap((reading) => [[reading], [unescaped(reading)]])
+    .filter(([reading = ""]) => /^[\0-\xff]*$/.test(reading));
+  const wholes = (found: Found[]): number => found.filter(({ error }) => !error).length;
+  let [best = []] = readings.map((texts) => texts.flatMap(messagesIn))
+    .sort((one, other) => wholes(other) - wholes(one));
+  if (best.length === 0) best = [readMessage(readings[0]?.[0] ?? "")];
+  let request: Message = {};
+  return best.map(({ error, ...received }) => {
+    const { message } = received;
+    if (error) return { kind: "malformed", ...received, warnings: [], error: error.message };
+    if (message["AE"] === undefined) {
+      request = message;
+      return { kind: "request", ...received, warnings: deviations(received) };
+    }
+    const warnings: Warning[] = [];
+    const receipts = message["ZT"]
+      ? decodeReceipts(message["ZT"], (one) => warnings.push(one))
+      : [];
+    const { tag } = repeatedField(received) ?? {};
+    const verdict: Verdict = tag
+      ? { status: "invalid", error: `tag ${tag} is there twice` }
+      : interpret(request, message);
+    return { kind: "answer", ...received, warnings, verdict, receipts };
+  });
+}
+
+/** A message, and what stands around it. */
+type Found = Received & { before?: string; after?: string };
+
+/** The messages of a text: wherever CZ begins, since its length begins with 0. */
+function messagesIn(text: string): Found[] {
+  const found: Found[] = [];
+  let told = 0; // until there
+  for (let at = text.indexOf("CZ0"); at >= 0; at = text.indexOf("CZ0", told)) {
+    const following = text.indexOf("CZ0", at + 3);
+    let received = readMessage(text.slice(at, following < 0 ? text.length : following));
+    if (received.error) { // perhaps CZ0 stands in a value
+      const longer = readMessage(text.slice(at, at + MAX_MESSAGE));
+      if (!longer.error) received = longer;
+    }
+    const before = text.slice(told, at);
+    found.push({ ...received, ...(before.trim() && { before }) });
+    told = at + (received.error?.at ?? received.raw.length);
+  }
+  const after = text.slice(told);
+  const last = found.at(-1);
+  if (last && after.trim()) last.after = after;
+  return found;
+}
+
+/** The message that a text begins with. In a log, a blank, quote or bracket may end it. */
+function readMessage(text: string): Received {
+  const reader = new MessageReader();
+  const [received = reader.end()] = reader.feed(text);
+  if (!received) {
+    const error = new ProtocolError("expected a message, got nothing", 0);
+    return { raw: "", fields: [], message: {}, error };
+  }
+  const end = received.error?.at ?? 0;
+  if (end === 0 || !/[\s"'`,;|<>)\]}]/.test(received.raw.charAt(end))) return received;
+  const shorter = readMessage(received.raw.slice(0, end));
+  return shorter.error ? received : shorter;
+}
+
+/** A message explained for people: a line a field, after the byte where it begins. */
+function explainedText(
+  { kind, raw, fields, message, warnings, verdict, receipts, error, before, after }: Explained,
+): string {
+  const skipped = (text: string): string => `skipped ${shortened(text)}, length ${text.length}`;
+  const lines = [error ? `${kind} ${error}` : `${kind}, length ${raw.length}`];
+  if (before) lines.unshift(skipped(before));
+  for (const { tag, value, at } of fields) {
+    const line = describe({ CE: message["CE"] ?? "", [tag]: value }).split("\n").at(-1);
+    lines.push(`${String(at).padStart(5)}${line}`);
+  }
+  for (const { text } of warnings) {
+    lines.push(`  ${kind === "request" ? "deviates" : "warning"}: ${text}`);
+  }
+  if (verdict) lines.push(`  means: ${verdictText(verdict)}`);
+  for (const { copy, format, text } of receipts ?? []) {
+    lines.push(`  receipt of the ${copy}, ${format}:`, printableLines(text));
+  }
+  if (after) lines.push(skipped(after));
+  return `${lines.join("\n")}\n`;
+}
+
+function verdictText(verdict: Verdict): string {
+  if (verdict.status === "declined") return `declined, ${failureText(verdict.failure)}`;
+  if (verdict.status === "invalid") return `not usable, ${verdict.error}`;
+  return verdict.status === "accepted" ? `accepted, ${ACCEPTED}` : verdict.status;
+}
+
+// ---------------------------------------------------------------- how a terminal behaves
+
+/** Where the terminal is, and what it is asked. By default `timeout` is 10, for each probe. */
+export interface ProbeOptions extends Omit<ExchangeOptions, "raw" | "signal"> {
+  /** Asks for the last receipt again too (CD 3). Default: false. */
+  duplicate?: boolean;
+}
+
+/** How a terminal behaved when it was asked something. Times are since the request was sent. */
+export interface Probed {
+  /** What was asked, in words. */
+  probe: string;
+  /** What was sent, in its segments. */
+  sent: string[];
+  /** Whether an answer with a status came, or why there is none. */
+  status: "answered" | ExchangeStatus;
+  /** The answer, as far as it came. */
+  answer?: Message;
+  /** Milliseconds until the answer was whole. */
+  milliseconds?: number;
+  /** Those of CZ and CJ in the answer that are the terminal's own, not the request's. */
+  own: string[];
+  /** What came, in its segments. */
+  segments: { milliseconds: number; raw: string }[];
+  /** How the terminal ended the connection, if it did within a second after the answer. */
+  closed?: { how: "closed" | "reset"; milliseconds: number };
+  /** What is wrong with the answer, or why there is none. */
+  error?: string;
+  /** What came before the request was sent. */
+  early?: string;
+}
+
+/** Seconds for each probe (our choice: nobody has to do anything). */
+const PROBE_TIMEOUT = 10;
+/** Milliseconds between two segments of a request (our choice). */
+const BETWEEN_SEGMENTS = 50;
+/** Milliseconds that a connection is looked at after the answer, and a terminal rests (our choice). */
+const LOOK_AFTER = 1000;
+
+const NOT_SENT = "not sent, the connection had ended";
+
+/**
+ * What a terminal is asked: requests on one connection, each in its segments. Nothing here moves
+ * money, or has an amount; no source knows CD Q.
+ */
+function probes(duplicate: boolean): Record<string, string[][]> {
+  const request = (action: string): string => encodeText(buildRequest({ action }, EUR));
+  const identify = request("I");
+  const cut = identify.indexOf("CA");
+  return {
+    "identification": [[identify]],
+    "with CR LF": [[`${identify}\r\n`]],
+    "in two segments": [[identify.slice(0, cut), identify.slice(cut)]],
+    "two on a connection": [[identify], [identify]],
+    "unknown action": [[request("Q")]],
+    "without CJ": [[identify.replace(/CJ\d{15}/, "")]],
+    ...(duplicate && { "duplicate": [[request("3")]] }),
+  };
+}
+
+/**
+ * Asks a terminal what moves no money, one thing after another, and tells how it behaves.
+ *
+ * @returns What came of each request; of the first alone where the terminal cannot be reached.
+ * @throws {OptionError} An option is not as it must be. Nothing is sent.
+ */
+export async function probe(options: ProbeOptions = {}): Promise<Probed[]> {
+  const place = readPlace({ timeout: PROBE_TIMEOUT, ...options }, "host");
+  const onMessage: OnMessage = (...args) => callBack(() => options.onMessage?.(...args));
+  const probed: Probed[] = [];
+  for (const [name, requests] of Object.entries(probes(options.duplicate === true))) {
+    const found = requests.map((sent, index): Probed => {
+      const probe = index === 0 ? name : `${name}, again`;
+      return { probe, sent, status: "unanswered", own: [], segments: [], error: NOT_SENT };
+    });
+    await probeOn(found, place, onMessage);
+    probed.push(...found);
+    if (probed[0]?.status === "unreachable") break;
+  }
+  return probed;
+}
+
+/** Sends requests on a connection of their own, and notes what comes of them. */
+async function probeOn(
+  probed: readonly Probed[],
+  { host, port, timeout, gap }: Place,
+  onMessage: OnMessage,
+): Promise<void> {
+  let now = probed[0]!;
+  let sentAt = 0;
+  const milliseconds = (): number => Math.round(performance.now() - sentAt);
+  const onClosed = (how: "closed" | "reset"): void => {
+    now.closed ??= { how, milliseconds: milliseconds() };
+  };
+  const socket = net.connect({ host, port, noDelay: true });
+  socket.setEncoding("latin1").on("error", () => {}); // seen by those who wait
+  const stop = (): unknown => socket.destroy(new Error(`no answer within ${timeout} s`));
+  const timer = setTimeout(stop, timeout * 1000);
+  try {
+    const early = await connected(socket).catch((error) => {
+      throw notReached(error, `${host} port ${port}`, {});
+    });
+    if (early !== "") now.early = early;
+    socket.on("data", (raw: string) => now.segments.push({ milliseconds: milliseconds(), raw }));
+    socket.on("end", () => onClosed("closed"));
+    socket.on("error", ({ code }: NodeJS.ErrnoException) => code && onClosed("reset"));
+    for (const one of probed) {
+      if (now.closed) break;
+      now = one;
+      const request = decode(one.sent.join(""));
+      const answered = receive(socket, request, gap, onMessage, []);
+      answered.catch(() => {}); // it is waited for below, once all is sent
+      for (const [index, segment] of one.sent.entries()) {
+        if (index > 0) await sleep(BETWEEN_SEGMENTS);
+        socket.write(segment, "latin1");
+        sentAt = performance.now();
+      }
+      onMessage("sent", one.sent.join(""), request);
+      const answer = await answered;
+      if (answer["AE"] === undefined) {
+        throw new ExchangeError("invalid", "expected the status AE, got none", request, answer);
+      }
+      const own = ["CZ", "CJ"].filter((tag) => answer[tag] && answer[tag] !== request[tag]);
+      const last = one.segments.at(-1)?.milliseconds;
+      Object.assign(one, { status: "answered", answer, milliseconds: last, own });
+      delete one.error;
+    }
+    await sleep(Math.min(LOOK_AFTER, timeout * 1000));
+  } catch (error) {
+    if (!(error instanceof ExchangeError)) throw error;
+    const { status, answer, message } = error;
+    Object.assign(now, { status, ...(answer && { answer }), error: message });
+  } finally {
+    clearTimeout(timer);
+    socket.removeAllListeners().on("error", () => {}).destroy();
+  }
+}
+
+/** What {@linkcode probe} found, as a table for people, and below it what went wrong. */
+export function probeTable(probed: readonly Probed[]): string {
+  const head = ["probe", "answer", "AE", "AF", "CZ", "CJ", "tags", "segments", "connection"];
+  const rows = probed.map((one) => {
+    const { probe, status, answer = {}, milliseconds, own, segments, closed, error } = one;
+    const whose = (tag: string): string =>
+      own.includes(tag) ? `own ${answer[tag]}` : answer[tag] ? "as sent" : "none";
+    const came = status === "answered"
+      ? [answer["AE"] ?? "none", answer["AF"] ?? "none", whose("CZ"), whose("CJ")]
+      : ["", "", "", ""];
+    const cells = [
+      probe,
+      status === "answered" ? `${milliseconds} ms` : status,
+      ...came,
+      Object.keys(answer).join(" "),
+      `${segments.length}`,
+      closed ? `${closed.how} at ${closed.milliseconds} ms` : error === NOT_SENT ? "" : "kept",
+    ];
+    return cells.map(printable);
+  });
+  const table = [head, ...rows];
+  const widths = head.map((_, at) => Math.max(...table.map((row) => row[at]!.length)));
+  const lines = table.map((row) => row.map((cell, at) => cell.padEnd(widths[at]!)).join("  "));
+  for (const { probe, early, error } of probed) {
+    if (early) lines.push(`${probe}: ${earlyWarning(early).text}`);
+    if (error) lines.push(`${probe}: ${error}`);
+  }
+  return lines.map((line) => `${line.trimEnd()}\n`).join("");
+}
+
 // ---------------------------------------------------------------- the command
 
 const HELP = `A point of sale that pays on a card payment terminal over Caisse-AP over IP
@@ -685,26 +1042,35 @@ exit status:
   0 approved, or accepted   1 declined         2 wrong arguments, nothing sent
   3 terminal not reached    4 no whole answer  5 an answer that is not usable
   After 4 and 5 the payment may have gone through: check it on the terminal.
+  --decode: 0 messages, 5 something that is none. --probe: 0 answered, 3, 4, 5.
 
 examples:
   client.ts -d localhost -a 9.90
   client.ts -a -10 --receipt
   client.ts --action identify --timeout 5 --json
+  tcpdump -X -r capture.pcap | client.ts --decode -
 `;
 
 const EXIT = {
   approved: 0,
   accepted: 0,
+  explained: 0,
+  answered: 0,
   declined: 1,
   unreachable: 3,
   unanswered: 4,
   invalid: 5,
+  malformed: 5,
 } as const;
 
 /** What the command was asked to do. */
 export interface Command {
-  /** The options of {@linkcode pay}. */
+  /** The options of {@linkcode pay}; with `probe`, those of where the terminal is. */
   payment: PaymentOptions;
+  /** A text that is explained instead; "-" is what comes on stdin. */
+  decode?: string;
+  /** The terminal is probed instead: with a duplicate too, and without asking a person. */
+  probe?: { duplicate: boolean; yes: boolean };
   /** Whether the result is printed as JSON. */
   json: boolean;
   /** How much is told on stderr. */
@@ -725,23 +1091,51 @@ export function readArguments(args: string[]): Command | string {
   const { values } = parseArgs(config);
   if (values["help"]) return HELP;
   if (values["version"]) return `${VERSION}\n`;
+  checkTogether(values);
   const found = readValues(OPTIONS, values);
   const logLevel = oneOf(
     "logLevel",
     LOG_LEVELS,
     (found["logLevel"] ?? OPTIONS.logLevel.default) as string,
   );
-  const { destination, tag, json, logLevel: _, ...others } = found;
+  const { destination, tag, json, logLevel: _, decode, probe, probeDuplicate, yes, ...others } =
+    found;
   const payment: PaymentOptions = others;
   if (destination !== undefined) payment.host = destination as string;
   if (tag !== undefined) payment.tags = Object.fromEntries((tag as string[]).map(readTag));
+  readPlace(payment, "destination");
+  const command: Command = { payment, json: json === true, logLevel };
+  if (decode !== undefined) return { ...command, decode: decode as string };
+  if (probe) {
+    return { ...command, probe: { duplicate: probeDuplicate === true, yes: yes === true } };
+  }
   if (movesMoney(findAction(payment.action ?? OPTIONS.action.default))) {
     payment.amount ??= OPTIONS.amount.default;
   }
-  readPlace(payment, "destination");
   const currency = plainCurrency(payment.currency);
   if (currency) encodeRequest(buildRequest(payment, currency));
-  return { payment, json: json === true, logLevel };
+  return command;
+}
+
+/** What goes with the options that are no payment, by the names of the command line. */
+const BESIDE: Readonly<Record<string, string>> = {
+  decode: "--json, --log-level",
+  probe: "--probe-duplicate, --yes, --destination, --port, --timeout, --gap, --json, --log-level",
+};
+
+/** Says which options do not go together. */
+function checkTogether(values: Readonly<Record<string, unknown>>): void {
+  const names = Object.keys(values);
+  const mode = names.find((name) => name in BESIDE);
+  for (const name of names) {
+    const beside = mode && BESIDE[mode];
+    if (beside && name !== mode && !beside.split(", ").includes(`--${name}`)) {
+      throw new OptionError(mode, `no payment, and beside it only ${beside}`, `--${name}`);
+    }
+    if (!mode && (name === "probe-duplicate" || name === "yes")) {
+      throw new OptionError(name, "--probe beside it", undefined);
+    }
+  }
 }
 
 /** "-a -10" to "--amount=-10": parseArgs would take -10 for options. */
@@ -765,6 +1159,13 @@ function termText(tag: string, message: Message): string | undefined {
   return term && inWords(term);
 }
 
+const ACCEPTED = "the terminal has taken it into account and does not tell the outcome";
+
+function failureText(failure: Failure): string {
+  const reason = failure.code === "" ? "no AF" : `AF ${failure.code}`;
+  return `${inWords(failure)}, ${reason}${failure.detail && `, ${failure.detail}`}`;
+}
+
 /** A result in one line. */
 function summary(
   { status, request, answer, failure, amount, asked, currency }: PaymentResult,
@@ -773,13 +1174,8 @@ function summary(
   const action = code === "0" ? "" : ` ${termText("CD", request) ?? `action ${code ?? "unknown"}`}`;
   const money = amount === undefined ? "" : ` ${amount} ${currency}`;
   const what = `${status.toUpperCase()}${action}${money}`;
-  if (failure) {
-    const reason = failure.code === "" ? "no AF" : `AF ${failure.code}`;
-    return `${what}: ${inWords(failure)}, ${reason}${failure.detail && `, ${failure.detail}`}`;
-  }
-  if (status === "accepted") {
-    return `${what}: the terminal has taken it into account and does not tell the outcome`;
-  }
+  if (failure) return `${what}: ${failureText(failure)}`;
+  if (status === "accepted") return `${what}: ${ACCEPTED}`;
   const part = (text: string, value: string | undefined): string =>
     value ? `, ${text}${value}` : "";
   const paid = termText("CC", answer) ?? answer["CC"];
@@ -897,6 +1293,17 @@ function printResult(result: PaymentResult, stdout: Output): void {
 /** What asks the command to end: Ctrl-C, kill, and the end of the screen it runs on. */
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
+/** The option that shows every message, if the log tells so much. */
+function messagesOn(stderr: Output, logLevel: LogLevel): { onMessage?: OnMessage } {
+  if (logLevel !== "debug" && logLevel !== "info") return {};
+  return {
+    onMessage: (direction, raw, message) => {
+      const text = `${direction}: ${printable(raw)}\n${describe(message)}\n`;
+      stderr.print(stderr.isTTY ? CLEAR_LINE + text : text);
+    },
+  };
+}
+
 /** Pays, and prints what came of it. */
 async function execute(
   { payment, json, logLevel }: Command,
@@ -906,11 +1313,7 @@ async function execute(
   // Until the end, so that a second signal does not take the outcome with it.
   for (const name of SIGNALS) process.on(name, () => interrupt.abort());
   const hideSeconds = showSeconds(stderr);
-  const onMessage: OnMessage = (direction, raw, message) => {
-    const text = `${direction}: ${printable(raw)}\n${describe(message)}\n`;
-    stderr.print(stderr.isTTY ? CLEAR_LINE + text : text);
-  };
-  const told = logLevel === "debug" || logLevel === "info" ? { onMessage } : {};
+  const told = messagesOn(stderr, logLevel);
   const warn = (warnings: readonly Warning[] = []): void => {
     if (logLevel === "error") return;
     for (const { text } of warnings) stderr.print(`client.ts: warning: ${text}\n`);
@@ -947,6 +1350,60 @@ async function execute(
   }
 }
 
+/** Explains the messages of a text, or of stdin. */
+async function executeDecode(
+  { decode = "", json }: Command,
+  { stdout }: Outputs,
+): Promise<keyof typeof EXIT> {
+  const messages = explain(decode === "-" ? await readInput() : decode);
+  stdout.print(json ? jsonLine({ messages }) : messages.map(explainedText).join("\n"));
+  return messages.some(({ error }) => error) ? "malformed" : "explained";
+}
+
+/** All that comes on stdin: UTF-8, or else Latin-1. */
+async function readInput(): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of process.stdin) chunks.push(chunk);
+  const bytes = Buffer.concat(chunks);
+  return bytes.toString(isUtf8(bytes) ? "utf8" : "latin1");
+}
+
+/** Probes the terminal, once a person agrees, and prints how it behaves. */
+async function executeProbe(
+  { payment, probe: asked, json, logLevel }: Command,
+  { stdout, stderr }: Outputs,
+): Promise<keyof typeof EXIT> {
+  const { duplicate = false, yes = false } = asked ?? {};
+  const { host = OPTIONS.destination.default, port = OPTIONS.port.default } = payment;
+  if (!yes && !process.stdin.isTTY) {
+    throw new OptionError("probe", "--yes, or a keyboard (a TTY) to be asked at", undefined);
+  }
+  stderr.print(`The terminal at ${host} port ${port} is asked what moves no money:\n`);
+  for (const [name, requests] of Object.entries(probes(duplicate))) {
+    for (const sent of requests) stderr.print(`  ${name}: ${printable(sent.join(" | "))}\n`);
+  }
+  if (!yes) {
+    stderr.print("Send this? (yes, oui) ");
+    const word = await readLine();
+    if (!/^(yes|oui)$/i.test(word)) {
+      throw new OptionError("probe", "yes or oui, so nothing is sent", word);
+    }
+  }
+  const probed = await probe({ ...payment, ...messagesOn(stderr, logLevel), duplicate });
+  const best = probed.find(({ status }) => status === "answered") ??
+    probed.find(({ status }) => status === "invalid");
+  const status = (best ?? probed[0])?.status ?? "unanswered";
+  await stderr.drained();
+  stdout.print(json ? jsonLine({ status, host, port, probed }) : probeTable(probed));
+  return status;
+}
+
+/** A line that a person types; "" at the end of input. */
+async function readLine(): Promise<string> {
+  for await (const chunk of process.stdin) return `${chunk}`.trim();
+  return "";
+}
+
 /** The command; its exit statuses are in the help. */
 async function main(): Promise<void> {
   const outputs: Outputs = {
@@ -957,7 +1414,11 @@ async function main(): Promise<void> {
   try {
     const command = readArguments(process.argv.slice(2));
     if (typeof command === "string") outputs.stdout.print(command);
-    else status = EXIT[await execute(command, outputs)];
+    else {
+      const { decode, probe } = command;
+      const execution = decode !== undefined ? executeDecode : probe ? executeProbe : execute;
+      status = EXIT[await execution(command, outputs)];
+    }
   } catch (error) {
     const message = argumentError(error, OPTIONS);
     if (message === undefined) throw error;

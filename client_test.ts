@@ -11,11 +11,17 @@ import {
   exchange,
   type ExchangeError,
   type ExchangeOptions,
+  explain,
+  packetsIn,
   pay,
   type PaymentOptions,
+  probe,
+  type Probed,
+  type ProbeOptions,
+  probeTable,
   readArguments,
 } from "./client.ts";
-import { encodeText as text, ProtocolError, VERSION } from "./protocol.ts";
+import { decode, encodeText as text, movesMoney, ProtocolError, VERSION } from "./protocol.ts";
 import type { OutcomeText, TerminalEvent } from "./server.ts";
 import {
   answering,
@@ -33,6 +39,7 @@ import {
   run,
   sideBySide,
   slow,
+  table,
   terminalWith,
 } from "./test_helpers.ts";
 
@@ -508,6 +515,458 @@ test("what a program without types gives is refused by its name", async () => {
   }
 });
 
+// ---------------------------------------------------------------- messages of a capture
+
+const IDENTIFICATION = "CZ0040300CJ012012345678901CA00201CD001I";
+const IDENTIFIED = "CZ0040301CJ012012345678901CA00201CD001IAE00210";
+
+table<[dump: string, ...packets: string[]]>("packetsIn() reads what prints", {
+  "xxd": [
+    `00000000: 435a 3030 3430 3330 3043 4a30 3132 3031  CZ0040300CJ01201
+00000010: 3233 3435 3637 3839 3031 4341 3030 3230  2345678901CA0020
+00000020: 3143 4430 3031 49                        1CD001I
+`,
+    IDENTIFICATION,
+  ],
+  "xxd -g1 -u, with CR LF": [
+    "00000000: 43 5A 30 30 34 30 33 30 30 43 4A 30 31 32 30 31  CZ0040300CJ01201\r\n" +
+    "00000010: 32 33 34 35 36 37 38 39 30 31 43 41 30 30 32 30  2345678901CA0020\r\n" +
+    "00000020: 31 43 44 30 30 31 49                             1CD001I\r\n",
+    IDENTIFICATION,
+  ],
+  "xxd -p": [
+    "435a30303430333030434a30313230313233343536373839303143413030\n323031434430303149\n",
+    IDENTIFICATION,
+  ],
+  "hexdump -C": [
+    `00000000  43 5a 30 30 34 30 33 30  30 43 4a 30 31 32 30 31  |CZ0040300CJ01201|
+00000010  32 33 34 35 36 37 38 39  30 31 43 41 30 30 32 30  |2345678901CA0020|
+00000020  31 43 44 30 30 31 49                              |1CD001I|
+00000027
+`,
+    IDENTIFICATION,
+  ],
+  "od -A x -t x1z": [
+    `000000 43 5a 30 30 34 30 33 30 30 43 4a 30 31 32 30 31  >CZ0040300CJ01201<
+000010 32 33 34 35 36 37 38 39 30 31 43 41 30 30 32 30  >2345678901CA0020<
+000020 31 43 44 30 30 31 49                             >1CD001I<
+000027
+`,
+    IDENTIFICATION,
+  ],
+  "od -A x -t x1": [
+    "000000 43 5a 30 30 34 30 33 30 30 43 4a 30 31 32 30 31\n000010 32 33\n000012\n",
+    "CZ0040300CJ0120123",
+  ],
+  "od -t x1": [
+    `0000000 43 5a 30 30 34 30 33 30 30 43 4a 30 31 32 30 31
+0000020 32 33 34 35 36 37 38 39 30 31 43 41 30 30 32 30
+0000040 31 43 44 30 30 31 49
+0000047
+`,
+    IDENTIFICATION,
+  ],
+  "od -A n -t x1": [
+    ` 43 5a 30 30 34 30 33 30 30 43 4a 30 31 32 30 31
+ 32 33 34 35 36 37 38 39 30 31 43 41 30 30 32 30
+ 31 43 44 30 30 31 49
+`,
+    IDENTIFICATION,
+  ],
+  "Wireshark, copied as hex dump": [
+    `0000   43 5a 30 30 34 30 33 30 30 43 4a 30 31 32 30 31   CZ0040300CJ01201
+0010   32 33 34 35 36 37 38 39 30 31 43 41 30 30 32 30   2345678901CA0020
+0020   31 43 44 30 30 31 49                              1CD001I
+`,
+    IDENTIFICATION,
+  ],
+  "Wireshark, copied as hex stream": [
+    "435a30303430333030434a303132303132333435363738393031434130303230314344303031490a",
+    `${IDENTIFICATION}\n`,
+  ],
+  "Wireshark, a followed stream as hex dump": [
+    `00000000  43 5a 30 30 34 30 33 30  30                        CZ004030 0
+00000009  43 44 30 30 31 49                                  CD001I
+    00000000  43 5a 30 30 34 30 33 30  31 41 45 30 30 32 31 30   CZ004030 1AE00210
+    00000010  0d 0a                                              ..
+`,
+    "CZ0040300CD001I",
+    "CZ0040301AE00210\r\n",
+  ],
+  "a text that looks like hex digits": [
+    "00000000: 3030 3131                                0011\n",
+    "0011",
+  ],
+  "nothing of the kind": ["0001 CZ0040300AE00210\n2026 AE00210\nabc\n0: 41 42\n4142434\n"],
+}, ([dump, ...packets]) => assert.deepEqual(packetsIn(dump), packets));
+
+/** An identification on a connection of its own, as tcpdump -X prints it; less of its addresses. */
+const TCPDUMP = String
+  .raw`02:47:24.650137 IP 127.0.0.1.39464 > 127.0.0.1.8888: Flags [.], ack 1, length 0
+	0x0000:  4500 0034 4b59 4000 4006 f168 7f00 0001  E..4KY@.@..h....
+	0x0010:  7f00 0001 9a28 7081 1f0a 8737 7322 d537  .....(p....7s".7
+	0x0020:  8010 0040 fe28 0000 0101 080a 3da0 1b6d  ...@.(......=..m
+	0x0030:  b982 cba2                                ....
+02:47:24.663169 IP 127.0.0.1.39464 > 127.0.0.1.8888: Flags [P.], seq 1:40, ack 1, length 39
+	0x0000:  4500 005b 4b5a 4000 4006 f140 7f00 0001  E..[KZ@.@..@....
+	0x0010:  7f00 0001 9a28 7081 1f0a 8737 7322 d537  .....(p....7s".7
+	0x0020:  8018 0040 fe4f 0000 0101 080a 3da0 1b7a  ...@.O......=..z
+	0x0030:  b982 cba2 435a 3030 3430 3330 3043 4a30  ....CZ0040300CJ0
+	0x0040:  3132 3031 3233 3435 3637 3839 3031 4341  12012345678901CA
+	0x0050:  3030 3230 3143 4430 3031 49              00201CD001I
+02:47:24.686042 IP 127.0.0.1.8888 > 127.0.0.1.39464: Flags [P.], seq 1:47, ack 40, length 46
+	0x0000:  4500 0062 f80f 4000 4006 4484 7f00 0001  E..b..@.@.D.....
+	0x0010:  7f00 0001 7081 9a28 7322 d537 1f0a 875e  ....p..(s".7...^
+	0x0020:  8018 0040 fe56 0000 0101 080a b982 cbc6  ...@.V..........
+	0x0030:  3da0 1b7a 435a 3030 3430 3330 3143 4a30  =..zCZ0040301CJ0
+	0x0040:  3132 3031 3233 3435 3637 3839 3031 4341  12012345678901CA
+	0x0050:  3030 3230 3143 4430 3031 4941 4530 3032  00201CD001IAE002
+	0x0060:  3130                                     10
+`;
+
+test("explain() finds the messages in the packets of tcpdump -X", () => {
+  const found = explain(TCPDUMP);
+  assert.deepEqual(found.map(({ kind, raw }) => [kind, raw]), [
+    ["request", IDENTIFICATION],
+    ["answer", IDENTIFIED],
+  ]);
+  for (const { before, after } of found) {
+    assert.match(before ?? "", /^E\0\0[^]{49}$/); // the headers of IP and TCP
+    assert.equal(after, undefined);
+  }
+  assert.deepEqual(found[1]?.verdict, { status: "approved" });
+});
+
+table<[log: string, ...found: [raw: string, before?: string, after?: string][]]>(
+  "explain() finds the messages in",
+  {
+    "a log": [
+      `09:41 received: ${DEBIT}\r\n09:42 sent: ${APPROVAL} (3 ms)\n`,
+      [DEBIT, "09:41 received: "],
+      [APPROVAL, "\r\n09:42 sent: ", " (3 ms)\n"],
+    ],
+    "JSON": [
+      `{"raw":"${text({ CZ: "0300", CF: 'a"\n\x07é' })}","more":1}`
+        .replace('a"\n\x07', 'a\\"\\n\\u0007'),
+      [text({ CZ: "0300", CF: 'a"\n\x07é' }), '{"raw":"', '","more":1}'],
+    ],
+    "a log of this project": [
+      "received: CZ0040300CF003\\x07\\x9faCD001I",
+      ["CZ0040300CF003\x07\x9faCD001I", "received: "],
+    ],
+    "what looks like an escape": ["CZ0040300CF004\\x07CD001I", ["CZ0040300CF004\\x07CD001I"]],
+    "an escaped line end": [`${DEBIT}\\x0d\\x0a`, [DEBIT]],
+    "escapes of C": ["\\x43\\x5a\\x30\\x30\\x34\\x30\\x33\\x30\\x30", ["CZ0040300"]],
+    "bytes of UTF-8 that were counted": ["CZ0040300CF002éCD001I", ["CZ0040300CF002Ã©CD001I"]],
+    "characters of Latin-1": ["CZ0040300CF001éCD001I", ["CZ0040300CF001éCD001I"]],
+    "one line": [DEBIT + APPROVAL, [DEBIT], [APPROVAL]],
+    "a message in a value": ["CZ0040300CF009CZ0040300 x", ["CZ0040300CF009CZ0040300", "", " x"]],
+    "a message without CZ": ["CD001I\n", ["CD001I"]],
+  },
+  ([log, ...found]) => {
+    const got = explain(log).map(({ raw, before = "", after = "", error }) => {
+      assert.equal(error, undefined);
+      return [raw, before, after];
+    });
+    assert.deepEqual(got, found.map(([raw, before = "", after = ""]) => [raw, before, after]));
+  },
+);
+
+table<[text: string, ...errors: (RegExp | undefined)[]]>("explain() says what is no message in", {
+  "nothing": ["", /^at byte 0: expected a message, got nothing$/],
+  "blanks": [" \n", /^at byte 0: expected a tag of two letters A-Z, got " "$/],
+  "HTTP": ["GET / HTTP/1.1\r\n", /this looks like HTTP/],
+  "a cut answer": [
+    `a ${APPROVAL.slice(0, -2)}`,
+    /^at byte \d+: expected 6 characters for AC, got 4/,
+  ],
+  "a cut answer, and another": [
+    `${APPROVAL.slice(0, -2)}\n${DEBIT}\n`,
+    /expected 6 characters for AC, got 5/,
+    undefined,
+  ],
+  "a wrong length": [
+    "CZ0040300CA00301CD001I",
+    /^at byte 18: expected .* perhaps the length of CA before it, 003, is too long$/,
+  ],
+  "a blank in a length": ["CZ0040300CA0 201", /^at byte 12: expected the length of CA .* got " "/],
+  "characters counted in UTF-8": ["CZ0040300CF001€CD001I", /a CF in UTF-8 whose length counts/],
+  "a dump": ["435a30303430", /^at byte 6: expected 4 characters for CZ, got 1$/],
+}, ([log, ...errors]) => {
+  const found = explain(log);
+  assert.equal(found.length, errors.length);
+  for (const [index, expected] of errors.entries()) {
+    const { kind, error, warnings, verdict } = found[index]!;
+    if (expected) assert.match(error ?? "", expected);
+    else assert.equal(error, undefined);
+    if (expected) assert.deepEqual([kind, warnings, verdict], ["malformed", [], undefined]);
+  }
+});
+
+test("explain() tells the deviations of a request, and what an answer means for it", () => {
+  const receipt = "CK003100AK008REVCSVQ=";
+  const answers = [
+    { ...DEBIT_MESSAGE, AE: "11", CC: "001" },
+    { ...DEBIT_MESSAGE, AE: "10", ZT: receipt, CB: "011245" },
+    { ...DEBIT_MESSAGE, AE: "10", ZT: "x", CE: "840" },
+    { AE: "01", AF: "904148HOLDER INVALID" },
+  ].map((answer) => text({ CZ: "0320", ...answer }));
+  const [request, accepted, approved, misfit, declined, twice] = explain(
+    [text({ ...DEBIT_MESSAGE, CA: "1" }), ...answers, `${DEBIT}AE00201AE00201`].join("\n")
+      .replaceAll("CA00201", "CA0011"),
+  );
+  assert.deepEqual(request?.warnings, [
+    { code: "size", text: "CA: expected 2 characters, got 1", tag: "CA" },
+  ]);
+  assert.equal(request?.verdict, undefined);
+  assert.deepEqual(accepted?.verdict, { status: "accepted" });
+  assert.deepEqual([approved?.verdict, approved?.warnings], [{ status: "approved" }, []]);
+  assert.deepEqual(approved?.receipts, [{ copy: "customer", format: "text", text: "DEBIT" }]);
+  assert.deepEqual(misfit?.verdict, {
+    status: "invalid",
+    error: 'expected CE to be "978" as in the request, got "840"',
+  });
+  assert.deepEqual(misfit?.warnings.map(({ code }) => code), ["receipt"]);
+  assert.ok(declined?.verdict?.status === "declined");
+  assert.equal(declined.verdict.failure.label, "undocumented reason");
+  assert.deepEqual(twice?.verdict, { status: "invalid", error: "tag AE is there twice" });
+  // Without the request an answer is judged alone.
+  assert.deepEqual(explain(answers[2]!)[0]?.verdict, { status: "approved" });
+});
+
+// ---------------------------------------------------------------- how a terminal behaves
+
+/** What is found at a port of this machine, by what was asked. */
+async function probeAt(port: number, options: ProbeOptions = {}): Promise<Map<string, Probed>> {
+  const probed = await probe({ host: "127.0.0.1", port, timeout: 1, gap: 20, ...options });
+  return new Map(probed.map((one) => [one.probe, one]));
+}
+
+const PROBES = [
+  "identification",
+  "with CR LF",
+  "in two segments",
+  "two on a connection",
+  "two on a connection, again",
+  "unknown action",
+  "without CJ",
+];
+
+sideBySide();
+
+slow("probe() asks what moves no money, a duplicate only when told", async () => {
+  await using terminal = await terminalWith();
+  const told: string[] = [];
+  const probed = await probeAt(terminal.port, {
+    duplicate: true,
+    onMessage: (direction, raw) => told.push(`${direction} ${raw}`),
+  });
+  assert.deepEqual([...probed.keys()], [...PROBES, "duplicate"]);
+  assert.equal(told.length, 2 * probed.size);
+  for (
+    const { probe, sent, status, answer, milliseconds, segments, own, closed } of probed.values()
+  ) {
+    const request = decode(sent.join(""));
+    assert.equal(movesMoney(request["CD"]), false);
+    assert.equal(request["CB"], undefined);
+    assert.ok(told.includes(`sent ${sent.join("")}`));
+    assert.ok(told.includes(`received ${text(answer!)}`));
+    assert.deepEqual(segments, [{ milliseconds, raw: text(answer!) }], probe);
+    assert.deepEqual([status, own, closed], ["answered", [], undefined], probe);
+  }
+  const answered = (probe: string) => {
+    const { AE, AF, CJ } = probed.get(probe)?.answer ?? {};
+    return [AE, AF, CJ];
+  };
+  for (const probe of PROBES.slice(0, 5)) {
+    assert.deepEqual(answered(probe), ["10", undefined, "012345678901"], probe);
+  }
+  assert.deepEqual(answered("unknown action"), ["01", "12", "012345678901"]);
+  assert.deepEqual(answered("without CJ"), ["01", "09", undefined]);
+  assert.deepEqual(answered("duplicate"), ["01", "10", "012345678901"]); // there was no payment
+  assert.deepEqual(probed.get("with CR LF")?.sent, [`${IDENTIFICATION}\r\n`]);
+  assert.deepEqual(probed.get("in two segments")?.sent, [
+    "CZ0040300CJ012012345678901",
+    "CA00201CD001I",
+  ]);
+  assert.deepEqual([...(await probeAt(terminal.port)).keys()], PROBES);
+});
+
+slow("probe() sends two segments, and two requests on one connection", async () => {
+  const connections: string[][] = [];
+  await using terminal = await listening((peer) => {
+    const pieces: string[] = [];
+    connections.push(pieces);
+    peer.socket.on("data", (piece: string) => {
+      pieces.push(piece);
+      if (/CD001.(\r\n)?$/.test(piece)) peer.send(IDENTIFIED);
+    });
+  });
+  const probed = await probeAt(terminal.port);
+  assert.deepEqual(connections, [
+    [IDENTIFICATION],
+    [`${IDENTIFICATION}\r\n`],
+    ["CZ0040300CJ012012345678901", "CA00201CD001I"],
+    [IDENTIFICATION, IDENTIFICATION],
+    ["CZ0040300CJ012012345678901CA00201CD001Q"],
+    ["CZ0040300CA00201CD001I"],
+  ]);
+  assert.deepEqual(probed.get("unknown action")?.own, ["CZ"]);
+  assert.deepEqual(probed.get("without CJ")?.own, ["CZ", "CJ"]);
+});
+
+slow("probe() tells the identity, the segments, and the end of the connection", async () => {
+  await using terminal = await terminalWith({
+    outcome: "success,CZ=0301,CJ=330538600404,split,hangup",
+  });
+  const probed = await probeAt(terminal.port, { timeout: 5 });
+  const { status, own, segments, milliseconds, closed } = probed.get("identification")!;
+  assert.deepEqual([status, own, closed?.how], ["answered", ["CZ", "CJ"], "closed"]);
+  assert.ok(segments.length > 2, JSON.stringify(segments));
+  assert.equal(
+    segments.map(({ raw }) => raw).join(""),
+    "CZ0040301CJ012330538600404CA00201CD001IAE00210",
+  );
+  assert.equal(milliseconds, segments.at(-1)?.milliseconds);
+  assert.ok(closed && milliseconds !== undefined && closed.milliseconds >= milliseconds);
+  assert.deepEqual(probed.get("two on a connection, again"), {
+    probe: "two on a connection, again",
+    sent: [IDENTIFICATION],
+    status: "unanswered",
+    own: [],
+    segments: [],
+    error: "not sent, the connection had ended",
+  });
+});
+
+slow("probe() tells of a connection that ends a while after the answer", async () => {
+  await using terminal = await listening(async (peer) => {
+    await peer.until(/CD001/);
+    peer.send("CZ0040300AE00201AF00209\n");
+    await sleep(200);
+    peer.socket.end();
+  });
+  const { own, milliseconds, closed } = (await probeAt(terminal.port)).get("identification")!;
+  assert.deepEqual(own, []);
+  assert.ok(closed && milliseconds !== undefined && closed.milliseconds >= milliseconds + 150);
+});
+
+slow("probe() tells of a connection that ends amid a request", async () => {
+  await using terminal = await listening(async (peer) => {
+    await peer.until(/CJ012/).catch(() => {}); // the one without
+    peer.socket.end();
+  });
+  const { status, closed, error } = (await probeAt(terminal.port)).get("in two segments")!;
+  assert.deepEqual([status, closed?.how], ["unanswered", "closed"]);
+  assert.equal(error, "the terminal closed the connection without an answer");
+});
+
+slow("probe() tells what is no answer, and goes on", async () => {
+  const cases: [outcome: OutcomeText, status: string, how: string | undefined, error: RegExp][] = [
+    ["silent", "unanswered", undefined, /^no answer within 1 s$/],
+    ["close", "unanswered", "closed", /^the terminal closed the connection without an answer$/],
+    ["reset", "unanswered", "reset", /^the connection was lost \(ECONNRESET\)$/],
+    ["truncate", "unanswered", "closed", /after a part of an answer, "CZ004/],
+    ["garbage", "invalid", undefined, /^the answer is not usable: at byte 0: /],
+    ["AE=", "unanswered", undefined, /^no answer within 1 s after a part of an answer/],
+  ];
+  await Promise.all(cases.map(async ([outcome, status, how, error]) => {
+    await using terminal = await terminalWith({ outcome });
+    const probed = await probeAt(terminal.port);
+    const { error: told, ...found } = probed.get("identification")!;
+    assert.deepEqual([found.status, found.closed?.how], [status, how], outcome);
+    assert.match(told ?? "", error);
+    assert.deepEqual([...probed.keys()], PROBES);
+    // Which no outcome is for.
+    assert.equal(probed.get("unknown action")?.status, "answered", outcome);
+  }));
+});
+
+slow(
+  "probe() tells of a second request that is not answered, and of what came before",
+  async () => {
+    await using terminal = await listening(async (peer) => {
+      peer.send("late");
+      await peer.until(/CD001/);
+      peer.send(`${IDENTIFIED}\n`);
+      await peer.until(/CD001.+CD001/).catch(() => {}); // the others leave
+      peer.socket.end();
+    });
+    const probed = await probeAt(terminal.port);
+    const [first, second] = [
+      probed.get("two on a connection"),
+      probed.get("two on a connection, again"),
+    ];
+    assert.deepEqual([first?.status, first?.closed, first?.early], ["answered", undefined, "late"]);
+    assert.deepEqual([second?.status, second?.closed?.how], ["unanswered", "closed"]);
+    assert.match(second?.error ?? "", /closed the connection without an answer/);
+  },
+);
+
+slow("probe() says when the terminal cannot be reached, and asks no more", async () => {
+  const terminal = await terminalWith();
+  await terminal.close();
+  const probed = await probe({ host: "127.0.0.1", port: terminal.port });
+  assert.deepEqual(probed.map(({ probe, status }) => [probe, status]), [
+    ["identification", "unreachable"],
+  ]);
+  assert.match(probed[0]?.error ?? "", /^cannot reach the terminal at 127\.0\.0\.1 port \d+: /);
+  await assert.rejects(probe({ port: 0 }), /^OptionError: port: expected a whole number from 1/);
+});
+
+slow("probe() says that what answers has no status", async () => {
+  await using echo = await answering(`${IDENTIFICATION}\n`);
+  const { status, error } = (await probeAt(echo.port)).get("identification")!;
+  assert.equal(status, "invalid");
+  assert.equal(error, "the answer is not usable: expected the status AE, got none");
+});
+
+test("probeTable() is a row a request, and what went wrong below", () => {
+  const sent = [IDENTIFICATION];
+  const probed: Probed[] = [
+    {
+      probe: "identification",
+      sent,
+      status: "answered",
+      answer: { CZ: "0301", CJ: "\x1b[2J", AE: "01", AF: "12" },
+      milliseconds: 12,
+      own: ["CZ", "CJ"],
+      segments: [{ milliseconds: 5, raw: "C" }, { milliseconds: 12, raw: "Z" }],
+      closed: { how: "closed", milliseconds: 15 },
+    },
+    {
+      probe: "with CR LF",
+      sent,
+      status: "answered",
+      answer: { CZ: "0300", AE: "10" },
+      milliseconds: 3,
+      own: [],
+      segments: [{ milliseconds: 3, raw: "CZ" }],
+    },
+    {
+      probe: "two",
+      sent,
+      status: "unanswered",
+      answer: { CZ: "0301" },
+      own: [],
+      segments: [],
+      error: "not sent, the connection had ended",
+      early: "late",
+    },
+  ];
+  assert.equal(
+    probeTable(probed),
+    `\
+probe           answer      AE  AF    CZ        CJ           tags         segments  connection
+identification  12 ms       01  12    own 0301  own \\x1b[2J  CZ CJ AE AF  2         closed at 15 ms
+with CR LF      3 ms        10  none  as sent   none         CZ AE        1         kept
+two             unanswered                                   CZ           0
+two: what came before the request was sent is no answer to it and ignored, "late"
+two: not sent, the connection had ended
+`,
+  );
+});
+
 // ---------------------------------------------------------------- the arguments
 
 test("readArguments() turns arguments into the options of a payment", () => {
@@ -531,6 +990,21 @@ test("readArguments() turns arguments into the options of a payment", () => {
     logLevel: "error",
   });
   assert.equal(readArguments(["--version"]), `${VERSION}\n`);
+  const others = { payment: {}, json: false, logLevel: "info" };
+  for (const decode of ["CZ0040300", "-", ""]) {
+    assert.deepEqual(readArguments(["--decode", decode]), { ...others, decode });
+  }
+  assert.deepEqual(readArguments(["--probe"]), {
+    ...others,
+    probe: { duplicate: false, yes: false },
+  });
+  const all = ["--probe", "--probe-duplicate", "--yes", "-d", "::1", "-p", "1", "--timeout", "2"];
+  assert.deepEqual(readArguments([...all, "--gap", "3", "--json", "-l", "warn"]), {
+    payment: { host: "::1", port: 1, timeout: 2, gap: 3 },
+    json: true,
+    logLevel: "warn",
+    probe: { duplicate: true, yes: true },
+  });
 });
 
 test("readArguments() says what is wrong with them", () => {
@@ -550,6 +1024,16 @@ test("readArguments() says what is wrong with them", () => {
     [["--tag", "CF"], /^OptionError: tag: expected TAG=VALUE, got "CF"$/],
     [["--tag", "cf=1"], /^ProtocolError: tag "cf": expected two letters A-Z/],
     [["--settle", "5"], /Unknown option '--settle'/],
+    [
+      ["--decode", "CZ", "--amount", "5"],
+      /^OptionError: decode: expected no payment, and beside it only --json, .* got "--amount"$/,
+    ],
+    [["-p", "8888", "--decode", "CZ"], /^OptionError: decode: .* got "--port"$/],
+    [["--decode", "CZ", "--yes"], /^OptionError: decode: .* got "--yes"$/],
+    [["--probe", "-ck"], /^OptionError: probe: expected no payment, .* got "--check"$/],
+    [["--probe", "--tag", "CD=0"], /^OptionError: probe: .* got "--tag"$/],
+    [["--yes"], /^OptionError: yes: expected --probe beside it, got none$/],
+    [["--probe-duplicate"], /^OptionError: probe-duplicate: expected --probe beside it/],
     [["extra"], /extra/],
     [["-a"], /--amount/],
   ];
@@ -573,6 +1057,10 @@ test("--help has every option, with its default, in 80 columns", () => {
       "     --receipt ",
       "     --immediate ",
       "     --tag TAG=VALUE ",
+      "     --decode TEXT ",
+      "     --probe ",
+      "     --probe-duplicate ",
+      "     --yes ",
       "     --json ",
       "-l,  --log-level LEVEL ",
       "-h,  --help ",

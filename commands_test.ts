@@ -11,12 +11,14 @@ import manifest from "./package.json" with { type: "json" };
 import { encodeText, printable, VERSION } from "./protocol.ts";
 import { readArguments, type TerminalEvent, type TerminalOptions } from "./server.ts";
 import {
+  answering,
   ask,
   BASE,
   Command,
   DEBIT,
   DEBIT_MESSAGE,
   eventually,
+  listening,
   patience,
   Peer,
   type Ran,
@@ -177,6 +179,110 @@ test(
     assert.match(JSON.parse(json.stdout).receipts[0].text, /^SIMULATION SANS VALEUR\n/);
   },
 );
+
+test("client.ts --decode explains a message, of an argument or of stdin", patience, async () => {
+  const answer = encodeText({ ...BASE, CD: "0", CB: "500", CE: "978", AE: "01", AF: "04" });
+  const explained = `answer, length 69
+    0  CZ 0300                     protocol version
+    9  CJ 012345678901             protocol identifier
+   26  CA 01                       cash register number
+   33  CD 0                        action: debit (débit)
+   39  CB 500                      amount in minor units: 5.00 EUR
+   47  CE 978                      currency, ISO 4217 numeric
+   55  AE 01                       status: not done (non effectuée)
+   62  AF 04                       failure: refused (refusée)
+  means: declined, refused (refusée), AF 04
+`;
+  const piped = async (input: string | Uint8Array, ...args: string[]): Promise<Ran> => {
+    await using command = Command.start("client.ts", "--decode", "-", ...args);
+    command.process.stdin!.end(input);
+    return await command.ran();
+  };
+  const latin1 = Uint8Array.from("CZ0040300CF001\xe9CD001I", (char) => char.charCodeAt(0));
+  const [argument, log, bytes, json, none, nothing] = await Promise.all([
+    run("client.ts", "--decode", answer),
+    piped(`é: ${DEBIT}\né: ${answer}\n`),
+    piped(latin1),
+    piped(`${DEBIT}AE00210`, "--json"),
+    run("client.ts", "--decode", "CZ0040300CB003112x"),
+    piped("", "--json"),
+  ]);
+  assert.deepEqual(argument, { status: 0, stdout: explained, stderr: "" });
+  assert.equal(log.status, 0);
+  assert.match(
+    log.stdout,
+    /^skipped "é: ", length 3\nrequest, length 63\n[^]* CB 11245 .*: 112\.45 EUR\n\n/,
+  );
+  assert.ok(log.stdout.endsWith(`\n\nskipped "\\x0aé: ", length 4\n${explained}`), log.stdout);
+  assert.match(
+    bytes.stdout,
+    / CF é +private data\n[^]*\n {2}deviates: CF: expected ASCII, got "é"\n/,
+  );
+  const { messages: [message] } = JSON.parse(json.stdout);
+  assert.deepEqual([json.status, message.kind, message.verdict], [0, "answer", {
+    status: "approved",
+  }]);
+  assert.deepEqual(message.fields[1], { tag: "CJ", value: "012345678901", at: 9 });
+  assert.deepEqual(none, {
+    status: 5,
+    stdout:
+      `malformed at byte 17: expected a tag of two letters A-Z, got "x"; perhaps the length of CB before it, 003, is too short
+    0  CZ 0300                     protocol version
+    9  CB 112                      amount in minor units
+skipped "x", length 1
+`,
+    stderr: "",
+  });
+  assert.equal(nothing.status, 5);
+  assert.equal(
+    JSON.parse(nothing.stdout).messages[0].error,
+    "at byte 0: expected a message, got nothing",
+  );
+});
+
+test("client.ts --probe prints how a terminal behaves, as text and as JSON", patience, async () => {
+  await using terminal = await terminalWith({ outcome: "success,CZ=0301,hangup" });
+  await using silent = await terminalWith({ outcome: "silent" });
+  await using quiet = await listening(() => {});
+  await using garbage = await answering("GET /");
+  const closed = await terminalWith();
+  await closed.close();
+  const probed = ({ port }: { port: number }, ...args: string[]): Promise<Ran> =>
+    run("client.ts", "--probe", "-p", `${port}`, "--timeout", "1.5", "--gap", "20", ...args);
+  const [table, json, partly, never, wrong, nobody, unasked] = await Promise.all([
+    probed(terminal, "--yes", "-l", "warn"),
+    probed(terminal, "--yes", "--json", "--probe-duplicate"),
+    probed(silent, "--yes", "--json", "-l", "error"),
+    probed(quiet, "--yes", "--json", "-l", "error"),
+    probed(garbage, "--yes", "--json", "-l", "error"),
+    probed(closed, "--yes", "--json", "-l", "error"),
+    probed(terminal),
+  ]);
+  assert.equal(table.status, 0);
+  assert.match(
+    table.stdout,
+    /^probe +answer .* connection\nidentification +\d+ ms +10 +none +own 0301 +as sent +CZ CJ CA CD AE +1 +closed at \d+ ms\nwith CR LF /,
+  );
+  assert.match(
+    table.stderr,
+    /^The terminal at 127\.0\.0\.1 port \d+ is asked what moves no money:\n {2}identification: CZ0040300[^]*\n {2}with CR LF: .*CD001I\\x0d\\x0a\n {2}in two segments: .* \| CA/,
+  );
+  assert.doesNotMatch(table.stderr, /duplicate|sent:/);
+  const { status, host, port, probed: rows } = JSON.parse(json.stdout);
+  assert.deepEqual([json.status, status, host, port], [0, "answered", "127.0.0.1", terminal.port]);
+  assert.deepEqual([rows.length, rows[0].own, rows[7].probe], [8, ["CZ"], "duplicate"]);
+  assert.match(json.stderr, / {2}duplicate: .*CD0013\n[^]*sent: .*CD0013\n[^]*received: .*AE00201/);
+  assert.deepEqual([partly.status, JSON.parse(partly.stdout).status], [0, "answered"]); // AF 12
+  assert.deepEqual([never.status, JSON.parse(never.stdout).status], [4, "unanswered"]);
+  assert.deepEqual([wrong.status, JSON.parse(wrong.stdout).status], [5, "invalid"]);
+  assert.deepEqual([nobody.status, JSON.parse(nobody.stdout).probed.length], [3, 1]);
+  assert.deepEqual(unasked, {
+    status: 2,
+    stdout: "",
+    stderr: "client.ts: --probe: expected --yes, or a keyboard (a TTY) to be asked at, got none " +
+      "(--help lists the options)\n",
+  });
+});
 
 // ---------------------------------------------------------------- the arguments of the terminal
 
@@ -736,3 +842,31 @@ test(
     assert.equal((await ask(port, `${encodeText({ ...BASE, CD: "I" })}\n`))["AE"], "10");
   },
 );
+
+test("client.ts --probe asks on the screen before it sends", needsScreen, async () => {
+  const client = fileURLToPath(new URL("client.ts", import.meta.url));
+  const deno = isDeno ? ["run", "--no-prompt", "--allow-net"] : [];
+  await using terminal = await terminalWith();
+  const args = ["--probe", "-p", `${terminal.port}`];
+  const cases: [typed: string, expected: RegExp][] = [
+    ["oui\r", /\(yes, oui\) oui\s+\x1b\[Ksent: CZ0040300CJ/],
+    ["YES\r", /\(yes, oui\) YES\s+\x1b\[Ksent: CZ0040300CJ/],
+    ["no\r", /--probe: expected yes or oui, so nothing is sent, got "no" [^]*status 2\s*$/],
+    ["\x04", /--probe: expected yes or oui, so nothing is sent, got "" [^]*status 2\s*$/], // Ctrl-D
+  ];
+  await Promise.all(cases.map(async ([typed, expected]) => {
+    const script = '"$@"; echo "status $?"';
+    const sh = ["sh", "-c", script, "sh", process.execPath, ...deno, client, ...args];
+    const python = spawn("python3", ["-c", TERMINAL, "200", ...sh]);
+    let printed = "";
+    python.stdout.setEncoding("utf8").on("data", (text: string) => printed += text);
+    try {
+      const question = /without CJ: CZ0040300CA00201CD001I\s+Send this\? \(yes, oui\) $/;
+      await eventually(() => question.test(printed), "asked");
+      python.stdin.write(typed);
+      await eventually(() => expected.test(printed), `${expected}: ${printed}`);
+    } finally {
+      python.kill("SIGKILL");
+    }
+  }));
+});
