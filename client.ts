@@ -586,14 +586,17 @@ function otherApplication(
   return `CC ${name(asked)} was asked for, ${name(paid)} paid`;
 }
 
-/** The amount of a message as decimal text, if the request has one in that currency. */
+/**
+ * The amount that a message tells as decimal text, if the request has one in that currency, or has
+ * none, as for a duplicate.
+ */
 function amounts(
   request: Message,
   told: Message,
   { number, decimals, name }: Currency,
 ): Pick<PaymentResult, "amount" | "asked" | "currency"> {
-  const units = request["CB"] ?? "";
-  if (request["CE"] !== number || !/^\d+$/.test(units)) return {};
+  const { CB: units = told["CB"] ?? "", CE = told["CE"] } = request;
+  if (CE !== number || !/^\d+$/.test(units)) return {};
   const asked = toDecimal(units, decimals);
   const amount = toDecimal(told["CB"] ?? units, decimals);
   return { amount, currency: name, ...(asked === amount ? {} : { asked }) };
@@ -1006,6 +1009,7 @@ export function probeTable(probed: readonly Probed[]): string {
   const head = ["probe", "answer", "AE", "AF", "CZ", "CJ", "tags", "segments", "connection"];
   const rows = probed.map((one) => {
     const { probe, status, answer = {}, milliseconds, own, segments, closed, error } = one;
+    const wasThere = status !== "unreachable" && error !== NOT_SENT;
     const whose = (tag: string): string =>
       own.includes(tag) ? `own ${answer[tag]}` : answer[tag] ? "as sent" : "none";
     const came = status === "answered"
@@ -1017,7 +1021,7 @@ export function probeTable(probed: readonly Probed[]): string {
       ...came,
       Object.keys(answer).join(" "),
       `${segments.length}`,
-      closed ? `${closed.how} at ${closed.milliseconds} ms` : error === NOT_SENT ? "" : "kept",
+      closed ? `${closed.how} at ${closed.milliseconds} ms` : wasThere ? "kept" : "",
     ];
     return cells.map(printable);
   });

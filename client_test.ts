@@ -95,10 +95,11 @@ slow("pay() sends the tags of the reference client, in its order", async () => {
     assert.equal(text(result.request), request);
     assert.notEqual(result.status, "declined");
   }
-  for (const [action, letter] of [["identify", "I"], ["duplicate", "3"], ["b", "B"]] as const) {
+  const moneyless = [["identify", "I"], ["duplicate", "3", "112.45"], ["b", "B"]] as const;
+  for (const [action, letter, amount] of moneyless) {
     const result = await pay({ host: "127.0.0.1", port: terminal.port, action });
     assert.equal(text(result.request), `${base}CD001${letter}`);
-    assert.deepEqual([result.status, result.amount], ["approved", undefined]);
+    assert.deepEqual([result.status, result.amount], ["approved", amount]);
   }
 });
 
@@ -753,6 +754,17 @@ const PROBES = [
 ];
 
 sideBySide();
+
+slow("pay() a duplicate tells what was paid", async () => {
+  await using terminal = await terminalWith({ next: ["success,CB=0500"] });
+  await payAt(terminal.port, { tags: { BF: "1" } }); // paid in part
+  const { status, amount, asked, currency } = await pay({
+    host: "127.0.0.1",
+    port: terminal.port,
+    action: "duplicate",
+  });
+  assert.deepEqual([status, amount, asked, currency], ["approved", "5.00", undefined, "EUR"]);
+});
 
 slow("probe() asks what moves no money, a duplicate only when told", async () => {
   await using terminal = await terminalWith();
