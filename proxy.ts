@@ -172,8 +172,7 @@ function checkFor(
     if (name === "outcome" || name === "next" || name === "when") continue; // read() has seen them
     throw new OptionError(name, `none: ${who} decides that`, value);
   }
-  if (typeof settings.outcome !== "function") return settings;
-  throw new OptionError("outcome", `no function: ${who} decides that`, settings.outcome);
+  return settings;
 }
 
 /** Where the real terminal is. */
@@ -182,10 +181,11 @@ interface Place {
   port: number;
 }
 
-function readPlace(text: string, { host, port }: Settings): Place {
+function readPlace(text: unknown, { host, port }: Settings): Place {
+  const address = typeof text === "string" ? text : "";
   const [, inner, name, digits = "8888"] = // (1)(2)(3)
-    /^(?:\[([^\]\s]+)\]|([^\s\x00-\x1f\x7f:/[\]]+))(?::(\d{1,5}))?$/.exec(String(text)) ?? [];
-  const place = { host: net.isIPv6(text) ? text : inner ?? name ?? "", port: Number(digits) };
+    /^(?:\[([^\]\s]+)\]|([^\s\x00-\x1f\x7f:/[\]]+))(?::(\d{1,5}))?$/.exec(address) ?? [];
+  const place = { host: net.isIPv6(address) ? address : inner ?? name ?? "", port: Number(digits) };
   if (place.host === "" || place.port < 1 || place.port > 65_535) {
     const expected = "an address or a name, and :port if that is not 8888";
     throw new OptionError("terminal", expected, text);

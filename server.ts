@@ -593,8 +593,10 @@ export function checkOptions(options: TerminalOptions, read: ReadOutcome = toOut
   return checked;
 }
 
+/** Reads an outcome, or takes a function that decides, unless some outcomes are refused. */
 function toSource(outcome: OutcomeOrText | Decide, read: ReadOutcome): Outcome | Decide {
-  return typeof outcome === "function" ? outcome : read(outcome);
+  const decides = typeof outcome === "function" && read === toOutcome;
+  return decides ? outcome : read(outcome as OutcomeOrText);
 }
 
 function byAmount(
