@@ -536,11 +536,9 @@ class Relay {
     this.#log("debug", () => `connected from ${this.#address} port ${pos.remotePort}`);
     pos.setNoDelay(); // or the system would put segments together
     this.#probe(pos);
-    let error: Error | undefined;
     pos.on("data", (chunk: Buffer) => this.#ask(chunk));
     pos.on("end", () => this.#end());
-    pos.on("error", (why) => error = why);
-    pos.on("close", () => this.#lost(error));
+    onceClosed(pos, (error) => this.#lost(error));
   }
 
   /** The request that the terminal is answering. What is there of one is all of it by then. */
@@ -582,7 +580,6 @@ class Relay {
     const patience = setTimeout(() => {
       terminal.destroy(new Error(`no connection within ${CONNECT_TIMEOUT / 1000} s`));
     }, CONNECT_TIMEOUT);
-    let error: NodeJS.ErrnoException | undefined;
     terminal.on("connect", () => {
       clearTimeout(patience);
       this.#isConnected = true;
@@ -591,8 +588,7 @@ class Relay {
     });
     terminal.on("data", (chunk: Buffer) => this.#answer(chunk));
     terminal.on("end", () => this.#hangUp());
-    terminal.on("error", (why) => error = why);
-    terminal.on("close", () => {
+    onceClosed(terminal, (error) => {
       clearTimeout(patience);
       if (error && !this.#isConnected) this.#unreachable(error);
       else if (error) this.#hangUp(true);
@@ -661,6 +657,7 @@ class Relay {
 
   /** The POS has closed its side. It may have gone, or wait for its answer as nc does. */
   #end(): void {
+    if (this.#isDone) return; // Bun ends sockets that are closed
     this.#close("pos");
     this.#takeAnswer();
     this.#asked.take();
@@ -698,6 +695,7 @@ class Relay {
   /** The terminal has closed its side, or reset the connection. */
   #hangUp(reset = false): void {
     this.#close("terminal", reset);
+    if (reset || this.#asked.state === "whole") this.#asked.take();
     this.#answered.take();
     for (const turn of this.#turns.splice(0)) {
       const how = reset ? "reset" : "closed";
@@ -726,12 +724,14 @@ class Relay {
     const isOpen = !this.#pos.destroyed || (this.#terminal && !this.#terminal.destroyed);
     if (isOpen || this.#isDone) return;
     this.#isDone = true;
-    this.#asked.hold();
-    this.#answered.hold();
+    this.#asked.take();
+    this.#answered.take();
     const { by = "pos", ...how } = this.#closing ?? { at: new Date() };
     this.#log("debug", () => "closed");
     this.#shared.journal.closed(this.#number, by, this.#used, how);
-    for (const turn of this.#open) if (this.#waiting === 0) this.#over(turn);
+    this.#afterHeld(() => {
+      for (const turn of this.#open) this.#over(turn);
+    });
     this.#onDone();
   }
 
@@ -906,6 +906,21 @@ class Relay {
   }
 }
 
+/** Calls a function when a socket is closed, with the error if there was one. */
+function onceClosed(socket: net.Socket, done: (error?: NodeJS.ErrnoException) => void): void {
+  let error: Error | undefined;
+  let isClosed = false;
+  const close = (): void => {
+    if (!isClosed) done(error);
+    isClosed = true;
+  };
+  socket.on("close", close);
+  socket.on("error", (why) => {
+    error ??= why;
+    if (socket.destroyed) setImmediate(close); // after a reset that failed, Node does not tell the end
+  });
+}
+
 /** Writes to one socket what came from the other, which waits while this one does not read. */
 function pass(chunk: Buffer, from: net.Socket, to: net.Socket): void {
   if (!to.writable || to.write(chunk)) return;
@@ -1044,7 +1059,7 @@ type Recorded = Partial<Answered> & {
 };
 
 /** Reads a line of a recording. */
-function readEvent(text: string, line: number): Recorded {
+function readEvent(text: string, line: number, option: string): Recorded {
   const expected = `the event of a recording on line ${line}`;
   let event: Recorded | undefined;
   try {
@@ -1056,11 +1071,11 @@ function readEvent(text: string, line: number): Recorded {
     (Number.isInteger(connection) && Number.isInteger(transaction));
   const hasRaw = !/^(?:request|invalid|answer|due)$/.test(name ?? "") || event?.raw !== undefined;
   if (event && isEvent && isAbout && hasRaw) return event;
-  throw new OptionError("recording", expected, text.length > 80 ? `${text.slice(0, 80)}...` : text);
+  throw new OptionError(option, expected, text.length > 80 ? `${text.slice(0, 80)}...` : text);
 }
 
 /** Reads a recording: the lines that `--json` prints, of one run or of several. */
-function readRecording(text: string): Exchange[] {
+function readRecording(text: string, option = "recording"): Exchange[] {
   const exchanges: Exchange[] = [];
   let run = 0;
   const byNumber = new Map<string, Exchange>();
@@ -1069,6 +1084,7 @@ function readRecording(text: string): Exchange[] {
     const { event, connection, transaction, milliseconds = 0, ...about } = readEvent(
       lineText,
       index + 1,
+      option,
     );
     if (event === "listening") run++;
     const number = `${run}/${transaction}`;
@@ -1088,11 +1104,10 @@ function readRecording(text: string): Exchange[] {
       };
       exchanges.push(added);
       byNumber.set(number, added);
-    } else if (event === "due" && exchange) {
-      Object.assign(exchange, { answer: { ...message, milliseconds }, isChanged: true });
-    } else if (event === "answer" && exchange && !exchange.isChanged) {
+    } else if (exchange && (event === "due" || (event === "answer" && !exchange.isChanged))) {
       if (exchange.answer) exchange.interim = exchange.answer;
       exchange.answer = { ...message, milliseconds };
+      exchange.isChanged = event === "due";
     } else if (event === "gone" && exchange) exchange.gone = milliseconds;
     else if (event === "closed") {
       const last = exchanges.findLast((one) => one.connection === `${run}/${connection}`);
@@ -1448,12 +1463,11 @@ function differencesOf(recorded: Exchange, simulated: Exchange): Difference[] {
 function comparisonText({ line, request, outcome, differences }: Comparison): string {
   const what = `line ${line}: ${requestText(request)}, simulated as ${outcome}`;
   if (differences.length === 0) return `${what}: no difference\n`;
-  const rows = differences.map(({ what, tag, recorded, simulated }) =>
-    `  ${tag ?? what}${tag && what === "size" ? " size" : ""}: recorded ${
-      recorded || "none"
-    }, simulated ${simulated || "none"}\n`
-  );
-  return `${what}\n${printable(rows.join("\0")).replaceAll("\\x0a\\x00", "\n")}`;
+  const rows = differences.map(({ what, tag, recorded, simulated }) => {
+    const about = what === "size" ? `${tag}, size` : tag ?? what;
+    return `  ${about}: recorded ${recorded || "none"}, simulated ${simulated || "none"}`;
+  });
+  return `${[what, ...rows].map(printable).join("\n")}\n`;
 }
 
 // ---------------------------------------------------------------- the command
@@ -1500,11 +1514,12 @@ type Asked = TerminalOptions & {
 };
 
 /** Reads all of stdin, which needs no permission. */
-async function readStdin(option: string): Promise<string> {
+async function readStdin(option: "replay" | "compare"): Promise<string> {
   if (process.stdin.isTTY) throw new OptionError(option, "a recording on stdin", "a keyboard");
   let text = "";
   process.stdin.setEncoding("utf8");
   for await (const chunk of process.stdin) text += chunk;
+  readRecording(text, option); // or an error would not name the option
   return text;
 }
 
@@ -1526,6 +1541,12 @@ async function startCommand(asked: Asked, isJson: boolean): Promise<Terminal> {
     return startProxy({ ...options as ReplayOptions, terminal, ...(unmasked && { unmasked }) });
   }
   if (replay) return startReplay(await readStdin("replay"), options as ReplayOptions);
+  const { outcome, log: _log, logLevel: _level, onEvent: _listener, ...others } = options;
+  const [none] = Object.entries({
+    ...others,
+    ...(outcome && changes(outcome as Outcome) && { outcome }),
+  });
+  if (none) throw new OptionError(none[0], "none with --compare", none[1]);
   const recording = await readStdin("compare");
   const comparisons = await compareRecording(recording, model === undefined ? {} : { model });
   for (const comparison of comparisons) {
@@ -1539,8 +1560,8 @@ async function startCommand(asked: Asked, isJson: boolean): Promise<Terminal> {
 if (import.meta.main) {
   runCommand<Terminal>({
     name: "proxy.ts",
-    summary:
-      "Stands between a till and a real card payment terminal, or plays and judges what was\nrecorded so.",
+    summary: "Stands between a till and a real card payment terminal; plays what was recorded\n" +
+      "so, and compares it with the simulated terminal.",
     examples: [
       "--terminal 192.168.1.20 --json > session.jsonl",
       "--terminal 192.168.1.20 --next truncate",

@@ -5,7 +5,6 @@ import { once } from "node:events";
 import net from "node:net";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { pay } from "./client.ts";
 import {
   encodeReceipt,
   encodeText,
@@ -22,7 +21,7 @@ import {
   startProxy,
   startReplay,
 } from "./proxy.ts";
-import { type OutcomeText, type TerminalEvent } from "./server.ts";
+import type { OutcomeText, TerminalEvent } from "./server.ts";
 import {
   APPROVAL,
   ask,
@@ -885,4 +884,647 @@ test("a terminal that cannot be reached: the POS is closed, and log and events s
   assert.deepEqual(warnings, [{ code: "unreachable", text: why }]);
   assert.ok(seen.log.includes(`error #1 ${why}`));
   assert.equal(seen.proxy.reached, false);
+});
+
+// ---------------------------------------------------------------- what is played
+
+sideBySide();
+
+/** An event of a recording. */
+function line(event: string, connection: number, transaction: number, more: object): string {
+  return jsonLine({ event, connection, transaction, ...more });
+}
+
+/** A recording of one exchange. */
+function exchanged(raw: string, answer: object | undefined, close: object = {}): string {
+  return line("request", 1, 1, { raw }) +
+    (answer ? line("answer", 1, 1, { milliseconds: 0, ...answer }) : "") +
+    jsonLine({ event: "closed", connection: 1, by: "pos", milliseconds: 9_999, ...close });
+}
+
+/** A terminal that plays a recording. */
+async function played(recording: string): Promise<
+  & { port: number; log: string[]; terminal: Awaited<ReturnType<typeof startReplay>> }
+  & AsyncDisposable
+> {
+  const log: string[] = [];
+  const terminal = await startReplay(recording, {
+    port: 0,
+    host: "127.0.0.1",
+    log: (level, text) => void log.push(`${level} ${text}`),
+  });
+  const { port } = terminal;
+  return { port, log, terminal, [Symbol.asyncDispose]: () => terminal.close() };
+}
+
+slow(
+  "a recorded answer, with amount, register, private data and identifiers of the request",
+  async () => {
+    const recording = await recordingOf((port) =>
+      ask(port, { ...DEBIT_MESSAGE, CF: "before", CH: "1", CK: "100" })
+    );
+    await using terminal = await played(recording);
+    const request = {
+      ...DEBIT_MESSAGE,
+      CA: "77",
+      CB: "5",
+      CJ: "210987654321",
+      CF: "much later",
+      CH: "22",
+    };
+    const answer = await ask(terminal.port, { ...request, CK: "100" });
+    const { AC, AA, AB, CG, AI, ZT: _, ...others } = answer;
+    assert.deepEqual([AC, AA, AB, CG, AI], [
+      "*".repeat(6),
+      "*".repeat(16),
+      "****",
+      "*".repeat(6),
+      "A0000000421010",
+    ]);
+    assert.deepEqual(others, { ...request, CK: "100", AE: "10", CC: "001", CI: "1" });
+    const again = await ask(terminal.port, { ...request, CB: "000123456789", CK: "100" });
+    assert.equal(again["CB"], "000123456789");
+  },
+);
+
+slow("a padded amount stays padded, and a reference that was cut is cut", async () => {
+  const before = { ...DEBIT_MESSAGE, CF: "0123456789" };
+  const raw = encodeText({ ...before, CB: "000000011245", CF: "01234567", AE: "10" });
+  await using terminal = await played(exchanged(encodeText(before), { raw }));
+  const answer = await ask(terminal.port, { ...before, CB: "2000", CF: "abcdefghijk" });
+  assert.deepEqual([answer["CB"], answer["CF"]], ["000000002000", "abcdefgh"]);
+});
+
+slow("a request that is like none gets AE 01 AF 12, and what was asked is told", async () => {
+  await using terminal = await played(exchanged(DEBIT, { raw: APPROVAL }));
+  const request = { ...DEBIT_MESSAGE, CK: "100" };
+  const { BA: _, ...echo } = DEBIT_MESSAGE;
+  assert.deepEqual(await ask(terminal.port, request), { ...echo, AE: "01", AF: "12" });
+  const [transaction] = terminal.terminal.transactions;
+  const text = "the recording has no request with BA 0, CD 0, CE 978, CK 100, CZ 0300";
+  assert.deepEqual(transaction?.warnings, [{ code: "not-recorded", text }]);
+  assert.ok(terminal.log.includes(`warn #1 ${text}`));
+});
+
+slow("several that are alike take turns, and start anew after a reset", async () => {
+  const recording = ["04", "05", "11"].map((AF, index) =>
+    line("request", 1, index + 1, { raw: DEBIT }) +
+    line("answer", 1, index + 1, {
+      milliseconds: 1,
+      raw: encodeText({ ...DEBIT_MESSAGE, AE: "01", AF }),
+    })
+  ).join("");
+  await using terminal = await played(recording);
+  const asked = async (): Promise<string | undefined> => (await ask(terminal.port, DEBIT))["AF"];
+  assert.deepEqual([await asked(), await asked(), await asked(), await asked()], [
+    "04",
+    "05",
+    "11",
+    "04",
+  ]);
+  terminal.terminal.reset();
+  assert.equal(await asked(), "04");
+});
+
+slow("segments and pauses are as recorded, their sizes as the values now are", async () => {
+  const answer = { ...DEBIT_MESSAGE, AE: "10" };
+  const raw = encodeText(answer);
+  const cut = raw.indexOf("CB005") + 7; // within the amount
+  const segments = [
+    { milliseconds: 150, bytes: cut },
+    { milliseconds: 400, bytes: raw.length - cut - 7 },
+    { milliseconds: 450, bytes: 7 + 2 },
+  ];
+  const given = { raw, ending: "\r\n", segments, milliseconds: 450 };
+  await using terminal = await played(
+    exchanged(DEBIT, given, { by: "terminal", milliseconds: 600 }),
+  );
+  await using till = await Peer.connect(terminal.port);
+  const chunks: [string, number][] = [];
+  const started = performance.now();
+  till.socket.on("data", (chunk: string) => chunks.push([chunk, performance.now() - started]));
+  till.send(`${encodeText({ ...DEBIT_MESSAGE, CB: "9876543" })}\n`);
+  assert.equal(await till.closed, "ended");
+  const over = performance.now() - started;
+  const now = encodeText({ ...answer, CB: "9876543" });
+  const after = now.indexOf("CB007") + 7;
+  assert.deepEqual(chunks.map(([chunk]) => chunk), [
+    now.slice(0, after),
+    now.slice(after, -7),
+    `${now.slice(-7)}\r\n`,
+  ]);
+  const times = chunks.map(([, time]) => time);
+  assert.ok(
+    times[0]! >= 145 && times[1]! >= 390 && times[2]! >= 435 && over >= 580,
+    `${times} ${over}`,
+  );
+});
+
+slowTable(
+  "how a recorded connection ended is played too",
+  {
+    "closed without an answer": [undefined, { by: "terminal", milliseconds: 100 }, "ended", ""],
+    "reset without an answer": [
+      undefined,
+      { by: "terminal", milliseconds: 100, reset: true },
+      "reset",
+      "",
+    ],
+    "reset after the answer": [
+      { raw: APPROVAL },
+      { by: "terminal", milliseconds: 100, reset: true },
+      "reset",
+      APPROVAL,
+    ],
+    "half of an answer": [
+      { raw: APPROVAL.slice(0, 70) },
+      { by: "terminal", milliseconds: 100 },
+      "ended",
+      APPROVAL.slice(0, 70),
+    ],
+  } satisfies Record<string, [object | undefined, object, "ended" | "reset", string]>,
+  async ([answer, close, how, text]) => {
+    await using terminal = await played(exchanged(DEBIT, answer, close));
+    await using till = await Peer.connect(terminal.port);
+    till.send(`${DEBIT}\n`);
+    assert.deepEqual([await till.closed, till.text], [how, text]);
+  },
+);
+
+slow("no answer is played as none, until the POS leaves", async () => {
+  await using terminal = await played(exchanged(DEBIT, undefined));
+  await using till = await Peer.connect(terminal.port);
+  till.send(`${DEBIT}\n`);
+  await sleep(200);
+  assert.deepEqual([till.text, till.socket.readyState], ["", "open"]);
+});
+
+slow(
+  "AE 11 is played when it came, and what a fault has hidden as the terminal had it",
+  async () => {
+    const interim = encodeText({ ...DEBIT_MESSAGE, AE: "11" });
+    const recording = line("request", 1, 1, { raw: DEBIT }) +
+      line("answer", 1, 1, { raw: interim, milliseconds: 100 }) +
+      line("due", 1, 1, { raw: APPROVAL, milliseconds: 300 }) +
+      line("answer", 1, 1, { raw: APPROVAL.slice(0, -1), milliseconds: 400 }) +
+      jsonLine({ event: "closed", connection: 1, by: "terminal", milliseconds: 400 });
+    await using terminal = await played(recording);
+    await using till = await Peer.connect(terminal.port);
+    const started = performance.now();
+    till.send(`${DEBIT}\n`);
+    await till.until(/AE00211$/);
+    assert.ok(performance.now() - started >= 95);
+    await till.until(/AC006123456$/);
+    assert.ok(performance.now() - started >= 290);
+    assert.equal(till.socket.readyState, "open");
+  },
+);
+
+table(
+  "a recording that is none, and options that mean nothing to one",
+  {
+    "no JSON": [
+      "\n\nhello\n",
+      {},
+      /^recording: expected the event of a recording on line 3, got "hello"$/,
+    ],
+    "no event": ['{"event":"listening"}\n[1]', {}, /on line 2, got "\[1\]"$/],
+    "an event without what it must have": [
+      '{"event":"answer","connection":1,"transaction":1}',
+      {},
+      /on line 1/,
+    ],
+    "a request without its numbers": ['{"event":"request","raw":"CZ0040300"}', {}, /on line 1/],
+    "an outcome": [
+      "",
+      { outcome: "split" },
+      /^outcome: expected none: the recording decides that, got "success,split"$/,
+    ],
+    "a duration": ["", { duration: 1 }, /^duration: expected none: the recording decides that/],
+  } satisfies Record<string, [string, object, RegExp]>,
+  async ([recording, options, pattern]) => {
+    await assert.rejects(startReplay(recording, { port: 0, ...options }), (error) => {
+      assert.ok(error instanceof OptionError, String(error));
+      assert.match(error.message, pattern);
+      return true;
+    });
+  },
+);
+
+// ---------------------------------------------------------------- what is compared
+
+/** The models of a terminal that are simulated. */
+const MODELS = [undefined];
+
+/** Everything that our own terminal answers, once. */
+async function everything(port: number): Promise<void> {
+  const receipt = { ...DEBIT_MESSAGE, CK: "100", CF: "ref" };
+  const identify = { ...BASE, CD: "I" };
+  for (const request of [DEBIT_MESSAGE, receipt, { ...receipt, CK: "111" }, identify]) {
+    await ask(port, request);
+  }
+  for (const CC of ["001", "00B", "002", "00D", "00E", "10E", "00V", "00C", "006"]) {
+    await ask(port, { ...DEBIT_MESSAGE, CC });
+  }
+  for (const CD of ["1", "2", "7", "3", "B", "3", "P", "9"]) {
+    await ask(port, { ...DEBIT_MESSAGE, CD });
+  }
+  await ask(port, { ...DEBIT_MESSAGE, BA: "1" });
+  await ask(port, "CZ0040300CA00201\n");
+  await ask(port, `${DEBIT}\r\n`);
+  await ask(port, "GET / HTTP/1.1\r\n\r\n");
+  await using till = await Peer.connect(port);
+  await till.ask(DEBIT);
+  await till.ask({ ...DEBIT_MESSAGE, CB: "2" });
+  till.send(DEBIT.slice(0, 20));
+  await sleep(50);
+  assert.equal((await till.ask(DEBIT.slice(20)))["AE"], "10");
+  await till.finish();
+  await using nc = await Peer.connect(port);
+  nc.send(DEBIT);
+  assert.equal((await nc.finish()).length, 1);
+}
+
+test(
+  "recorded, compared, played and compared again: our own terminal differs in nothing",
+  patience,
+  async () => {
+    for (const model of MODELS) {
+      const as = model === undefined ? {} : { model };
+      const next: OutcomeText[] = ["refused", "abandon", "success,cbcontactless"];
+      const first = await recordingOf(everything, { ...as, next });
+      const compared = await compareRecording(first, as);
+      assert.ok(compared.length >= 29);
+      assert.deepEqual(differing(compared), []);
+      await using terminal = await played(first);
+      await using seen = await proxyTo(terminal.port);
+      await everything(seen.port);
+      await closed(seen.events, compared.length - 2);
+      assert.deepEqual(differing(await compareRecording(seen.recording(), as)), []);
+    }
+  },
+);
+
+/** Where there are differences. */
+function differing(comparisons: readonly Comparison[]): Comparison[] {
+  return comparisons.filter(({ differences }) => differences.length > 0);
+}
+
+slowTable(
+  "each difference is told",
+  {
+    "a tag more": [{ ...DEBIT_MESSAGE, AE: "01", AF: "04", AL: "1" }, {}, {
+      what: "tags",
+      recorded: "AL",
+      simulated: "",
+    }],
+    "a tag less": [{ AE: "01", AF: "04" }, {}, {
+      what: "tags",
+      recorded: "",
+      simulated: "CZ CJ CA CE BA CD CB",
+    }],
+    "the order": [
+      {
+        CZ: "0300",
+        AE: "01",
+        AF: "04",
+        CJ: "012345678901",
+        CA: "01",
+        CE: "978",
+        BA: "0",
+        CD: "0",
+        CB: "11245",
+      },
+      {},
+      {
+        what: "order",
+        recorded: "CZ AE AF CJ CA CE BA CD CB",
+        simulated: "CZ CJ CA CE BA CD CB AE AF",
+      },
+    ],
+    "a value": [{ ...DEBIT_MESSAGE, CZ: "0301", AE: "01", AF: "04" }, {}, {
+      what: "value",
+      tag: "CZ",
+      recorded: "0301",
+      simulated: "0300",
+    }],
+    "a detail of AF": [{ ...DEBIT_MESSAGE, AE: "01", AF: "0448NO" }, {}, {
+      what: "value",
+      tag: "AF",
+      recorded: "0448NO",
+      simulated: "04",
+    }],
+    "segments": [
+      { ...DEBIT_MESSAGE, AE: "01", AF: "04" },
+      { segments: [{ milliseconds: 0, bytes: 70 }, { milliseconds: 1, bytes: 7 }] },
+      { what: "segments", recorded: "2", simulated: "1" },
+    ],
+    "an ending": [{ ...DEBIT_MESSAGE, AE: "01", AF: "04" }, { ending: "\r\n" }, {
+      what: "ending",
+      recorded: "\\x0d\\x0a",
+      simulated: "",
+    }],
+  } satisfies Record<string, [Message, object, object]>,
+  async ([answer, more, difference]) => {
+    const [comparison] = await compareRecording(
+      exchanged(DEBIT, { raw: encodeText(answer), ...more }),
+    );
+    assert.deepEqual(comparison?.differences, [difference]);
+    assert.deepEqual([comparison?.line, comparison?.outcome], [1, "refused,delay=0"]);
+  },
+);
+
+slow(
+  "an identification that takes seconds, and other ways to end a connection, are differences",
+  async () => {
+    const raw = encodeText({ ...BASE, CD: "I" });
+    const answer = { raw: encodeText({ ...BASE, CD: "I", AE: "10" }), milliseconds: 2_000 };
+    const [late] = await compareRecording(exchanged(raw, answer));
+    assert.deepEqual(late?.differences, [{
+      what: "time",
+      recorded: "after seconds",
+      simulated: "at once",
+    }]);
+    const [closing] = await compareRecording(
+      exchanged(raw, { ...answer, milliseconds: 1 }, { by: "terminal", milliseconds: 5 }),
+    );
+    const [closes, keeps] = ["closes the connection", "keeps it open"];
+    assert.deepEqual(closing?.differences, [{
+      what: "closed",
+      recorded: closes,
+      simulated: keeps,
+    }]);
+    const [silent] = await compareRecording(
+      exchanged(raw, undefined).replace(
+        '{"event":"closed"',
+        `${line("gone", 1, 1, { milliseconds: 30_000, sent: "" })}$&`,
+      ),
+    );
+    assert.deepEqual(silent?.differences, [
+      { what: "answer", recorded: "none within 30000 ms, when the POS left", simulated: "one" },
+    ]);
+    const bad = exchanged("CZ0040300CA00201", { raw: "CZ0040300CA00201AE00201AF00209" });
+    const [open] = await compareRecording(bad.replace('"request"', '"invalid"'));
+    assert.deepEqual(open?.differences, []);
+  },
+);
+
+slow("an answer after seconds, in part, with another card or AE 11 first", async () => {
+  const paid = { ...DEBIT_MESSAGE, BF: "1" };
+  const raw = encodeText({
+    ...paid,
+    CB: "5000",
+    AE: "10",
+    CC: "006",
+    CI: "3",
+    AC: "******",
+    CF: "**********",
+    CG: "1234567",
+  });
+  const recording = line("request", 1, 1, { raw: encodeText(paid) }) +
+    line("answer", 1, 1, { raw: encodeText({ ...paid, AE: "11" }), milliseconds: 100 }) +
+    line("answer", 1, 1, { raw, milliseconds: 12_345 });
+  const [comparison] = await compareRecording(recording);
+  assert.equal(comparison?.outcome, "success,delay=0.5,CC=006,CI=3,CB=5000");
+  const found = comparison?.differences.map(({ what }) => what);
+  assert.deepEqual(found, ["interim", "tags"]); // AA, AI and AB: it cannot be told that this card has none
+});
+
+// ---------------------------------------------------------------- with web.ts
+
+test("web.ts shows and steers a proxy", async () => {
+  await using real = await terminalWith();
+  await using web = await startWeb({
+    port: 0,
+    host: "127.0.0.1",
+    webPort: 0,
+    terminal: `127.0.0.1:${real.port}`,
+  });
+  const call = async (path: string, init: RequestInit = {}): Promise<[number, unknown]> => {
+    const response = await fetch(new URL(path, web.url), {
+      ...init,
+      signal: AbortSignal.timeout(10_000),
+    });
+    return [response.status, await response.json()];
+  };
+  assert.equal((await call("/api/next", { method: "POST", body: "truncate" }))[0], 200);
+  const [status, refused] = await call("/api/next", { method: "POST", body: "refused" });
+  assert.equal(status, 400);
+  assert.match(JSON.stringify(refused), /the real terminal decides the rest/);
+  await assert.rejects(payAt(web.port));
+  const [, told] = await call("/api/transactions/next");
+  const { due, answer } = told as { due: { raw: string }; answer: { raw: string } };
+  assert.equal(due.raw.length - 1, answer.raw.length);
+  assert.match(due.raw, /AC006\*{6}/);
+  await assert.rejects(startWeb({ webPort: 0, terminal: "127.0.0.1:1", duration: 1 }), OptionError);
+  await assert.rejects(startWeb({ webPort: 0, unmasked: true }), OptionError);
+});
+
+// ---------------------------------------------------------------- the command
+
+/** A proxy as a command on a free port, once it listens. */
+async function proxyCommand(...args: string[]): Promise<{ command: Command; port: number }> {
+  const command = Command.start("proxy.ts", "-p", "0", "--host", "127.0.0.1", ...args);
+  return {
+    command,
+    port: Number(await command.prints("stderr", /listening on 127\.0\.0\.1 port (\d+)/)),
+  };
+}
+
+/** Runs the command with a recording on stdin. */
+async function withStdin(recording: string, ...args: string[]): ReturnType<typeof run> {
+  await using command = Command.start("proxy.ts", ...args);
+  command.process.stdin!.on("error", () => {}).end(recording);
+  return await command.ran();
+}
+
+test("proxy.ts records, plays and compares", patience, async () => {
+  await using real = await terminalWith();
+  const { command, port } = await proxyCommand("--terminal", `127.0.0.1:${real.port}`, "--json");
+  await using _proxy = command;
+  assert.equal((await payAt(port)).status, "approved");
+  await command.prints("stdout", /"closed"/);
+  command.signal("SIGTERM");
+  const { status, stdout: recording } = await command.ran();
+  assert.equal(status, 0);
+  assert.equal(recording.split("\n").length, 5);
+
+  const [same, other, asJson] = await Promise.all([
+    withStdin(recording, "--compare"),
+    withStdin(recording.replaceAll("AE00210", "AE00211"), "--compare"),
+    withStdin(recording.replaceAll("AE00210", "AE00211"), "--compare", "--json"),
+  ]);
+  assert.deepEqual([same.status, same.stderr], [0, ""]);
+  assert.equal(
+    same.stdout,
+    "line 2: debit 112.45 EUR of 01, simulated as success,delay=0,cbcontact: no difference\n0 of 1 differ\n"
+      .replace("success,delay=0,cbcontact", "success,cbcontact,delay=0"),
+  );
+  assert.deepEqual([other.status, other.stderr], [1, ""]);
+  assert.match(other.stdout, /^line 2: .*\n {2}AE: recorded 11, simulated 10\n1 of 1 differ\n$/);
+  const { differences } = JSON.parse(asJson.stdout);
+  assert.deepEqual(differences, [{ what: "value", tag: "AE", recorded: "11", simulated: "10" }]);
+
+  await using player = Command.start("proxy.ts", "-p", "0", "--host", "127.0.0.1", "--replay");
+  player.process.stdin!.end(recording);
+  const playing = await player.prints("stderr", /port (\d+), playing 1 kinds? of requests?/);
+  assert.equal((await payAt(Number(playing), { amount: "5" })).amount, "5.00");
+});
+
+test("proxy.ts whose terminal could never be reached ends with status 3", patience, async () => {
+  const server = net.createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port: free } = server.address() as net.AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  const { command, port } = await proxyCommand("--terminal", `127.0.0.1:${free}`);
+  await using _proxy = command;
+  await assert.rejects(payAt(port));
+  await command.prints("stderr", /error #1 cannot reach the terminal at .*: nothing listens there/);
+  command.signal("SIGTERM");
+  assert.equal((await command.ran()).status, 3);
+});
+
+test("proxy.ts says what is wrong with its arguments", patience, async () => {
+  const cases: [string[], RegExp][] = [
+    [
+      [],
+      /^proxy\.ts: --terminal: expected one of --terminal HOST, --replay and --compare, got none /,
+    ],
+    [["--replay", "--compare"], /: expected one of .* got "--replay, --compare"/],
+    [["--terminal", "x", "--replay"], /: expected one of .* got "--terminal, --replay"/],
+    [["--terminal", "a b"], /: --terminal: expected an address or a name, /],
+    [
+      ["--terminal", "x", "--outcome", "refused"],
+      /: --outcome: expected a fault, hangup, delay or TAG=VALUE: the real terminal decides the rest, got "refused"/,
+    ],
+    [["--terminal", "x", "-f"], /: --outcome: .* got "abandon"/],
+    [
+      ["--terminal", "x", "-d", "3"],
+      /: --duration: expected none: the real terminal decides that, got 3/,
+    ],
+    [["--terminal", "x", "--strict"], /: --strict: expected none: the real terminal decides that/],
+    [["--terminal", "x", "-i"], /: --interactive: expected none: the real terminal decides that/],
+    [["--terminal", "x", "--model", "y"], /: --model: expected --compare, got "--terminal"/],
+    [["--replay", "--unmasked"], /: --unmasked: expected --terminal, got "--replay"/],
+    [["--replay", "--next", "split"], /: --next: expected none: the recording decides that/],
+    [["--compare", "-p", "1"], /: --port: expected none with --compare, got 1/],
+    [["--compare", "--next", "split"], /: --next: expected none with --compare, got /],
+    [["--terminl", "x"], /: Unknown option '--terminl'.*; did you mean --terminal\?/],
+  ];
+  await Promise.all(cases.map(async ([args, pattern]) => {
+    const { status, stdout, stderr } = await withStdin("", ...args);
+    assert.deepEqual([status, stdout], [2, ""], stderr);
+    assert.match(stderr, pattern);
+    assert.equal(stderr.split("\n").length, 2, stderr);
+  }));
+  const bad = await withStdin("hello", "--compare");
+  assert.equal(bad.status, 2);
+  assert.match(bad.stderr, /--compare: expected the event of a recording on line 1, got "hello"/);
+  const { status, stdout } = await run("proxy.ts", "--help");
+  assert.equal(status, 0);
+  assert.match(stdout, /--terminal HOST .*--replay .*--compare .*hangup .*truncate /s);
+  assert.doesNotMatch(stdout, /--duration|--strict|pending|refused|AF codes/);
+  assert.ok(stdout.split("\n").every((line) => line.length <= 80), "at most 80 columns");
+});
+
+// ---------------------------------------------------------------- what must not hurt it
+
+test("tills and terminals that vanish at any moment leave nothing behind", patience, async (t) => {
+  const seed = Math.floor(Math.random() * 2 ** 32);
+  t.diagnostic?.(`seed ${seed}`);
+  const random = randomFrom(seed);
+  const vanish = (peer: Peer): void => {
+    const how = random();
+    if (how < 0.3) peer.reset();
+    else if (how < 0.6) peer.socket.destroy();
+    else if (how < 0.8) peer.socket.end();
+  };
+  await using real = await listening(async (peer) => {
+    peer.socket.on("error", () => {});
+    await peer.until(random() < 0.5 ? /./ : /11245/).catch(() => {});
+    if (random() < 0.7) await sendCut(peer, APPROVAL.slice(0, random() * 200), random);
+    await sleep(random() * 20);
+    vanish(peer);
+    setTimeout(() => peer.socket.destroy(), 200);
+  });
+  const outcomes: OutcomeText[] = [
+    "truncate",
+    "split",
+    "delay=0.05",
+    "hangup",
+    "close",
+    "reset",
+    "garbage",
+  ];
+  await using seen = await proxyTo(real.port, { logLevel: "error" });
+  const count = 600;
+  for (let at = 0; at < count; at += 30) {
+    await Promise.all(Array.from({ length: 30 }, async () => {
+      if (random() < 0.4) seen.proxy.nextOutcome(outcomes[Math.floor(random() * outcomes.length)]!);
+      await using till = await Peer.connect(seen.port);
+      await sendCut(till, DEBIT.slice(0, random() < 0.5 ? undefined : 1 + random() * 60), random);
+      await sleep(random() * 40);
+      vanish(till);
+      await Promise.race([till.closed, sleep(random() * 100)]);
+    }));
+  }
+  await closed(seen.events, count);
+  await eventually(
+    () => seen.proxy.transactions.every(({ ended }) => ended),
+    `all over, seed ${seed}: ${
+      JSON.stringify(seen.proxy.transactions.find(({ ended }) => !ended))
+    }`,
+  );
+  assert.equal(seen.events.filter(({ event }) => event === "closed").length, count, `seed ${seed}`);
+});
+
+slowTable("a slow reader holds the other side back, and little is kept", {
+  "a till that does not read": true,
+  "a terminal that does not read": false,
+}, async (tillIsSlow) => {
+  const sockets = new Set<net.Socket>();
+  const { write } = net.Socket.prototype;
+  net.Socket.prototype.write = function (this: net.Socket, ...args: Parameters<typeof write>) {
+    sockets.add(this);
+    return write.apply(this, args);
+  } as typeof write;
+  const arrived = Promise.withResolvers<net.Socket>();
+  const server = net.createServer((socket) => arrived.resolve(socket)).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  await using seen = await proxyTo((server.address() as net.AddressInfo).port, {
+    logLevel: "error",
+  });
+  const till = net.connect({ port: seen.port, host: "127.0.0.1" });
+  await once(till, "connect");
+  till.write(DEBIT);
+  const terminal = await arrived.promise;
+  const [fast, slow] = tillIsSlow ? [terminal, till] : [till, terminal];
+  slow.pause();
+  // Messages without end, and bytes that are none.
+  const flood = `${encodeText({ ...DEBIT_MESSAGE, AE: "10", XX: "x".repeat(999) })}\n`.repeat(60);
+  let [sent, most, held] = [0, 0, 0];
+  let stuck = 0;
+  while (stuck < 20) {
+    if (fast.writableLength === 0) {
+      fast.write(flood, "latin1");
+      sent += flood.length;
+      stuck = 0;
+    } else stuck++;
+    await sleep(5);
+    held = 0;
+    for (const socket of sockets) {
+      if (socket !== fast && socket !== slow) held += socket.writableLength + socket.readableLength;
+    }
+    most = Math.max(most, held);
+    assert.ok(sent < 2 ** 27, "nothing is held back");
+  }
+  assert.ok(most > 0 && most < 2 ** 20, `${most} bytes are held`);
+  let received = 0;
+  slow.on("data", (chunk) => received += chunk.length).resume();
+  const expected = sent + (tillIsSlow ? 0 : DEBIT.length);
+  await eventually(() => received === expected, "all of it has come");
+  net.Socket.prototype.write = write;
+  till.destroy();
+  terminal.destroy();
+  await new Promise((resolve) => server.close(resolve));
 });
