@@ -601,7 +601,7 @@ class Relay {
   #ask(chunk: Buffer): void {
     this.#used = true;
     if (this.#terminal?.destroyed) {
-      this.#pos.resetAndDestroy();
+      reset(this.#pos);
       return;
     }
     this.#terminal ??= this.#connect();
@@ -673,7 +673,7 @@ class Relay {
       this.#asked.take();
       this.#leave(0);
     }
-    if (error && this.#isConnected) this.#terminal?.resetAndDestroy();
+    if (error && this.#terminal && this.#isConnected) reset(this.#terminal);
     else this.#terminal?.destroy();
     this.#done();
   }
@@ -693,17 +693,17 @@ class Relay {
   }
 
   /** The terminal has closed its side, or reset the connection. */
-  #hangUp(reset = false): void {
-    this.#close("terminal", reset);
-    if (reset || this.#asked.state === "whole") this.#asked.take();
+  #hangUp(isReset = false): void {
+    this.#close("terminal", isReset);
+    if (isReset || this.#asked.state === "whole") this.#asked.take();
     this.#answered.take();
     for (const turn of this.#turns.splice(0)) {
-      const how = reset ? "reset" : "closed";
+      const how = isReset ? "reset" : "closed";
       const text = `the terminal ${how} the connection without an answer`;
       if (turn.gone === undefined) this.#shared.journal.warn(turn, { code: "unanswered", text });
       this.#over(turn);
     }
-    this.#afterHeld(() => void (reset ? this.#pos.resetAndDestroy() : this.#pos.end()));
+    this.#afterHeld(() => void (isReset ? reset(this.#pos) : this.#pos.end()));
   }
 
   #unreachable(error: NodeJS.ErrnoException): void {
@@ -898,7 +898,7 @@ class Relay {
     if (whole !== "" || then || this.#pos.destroyed) this.#over(turn);
     if (!then && !(hangup && whole !== "")) return;
     this.#close("terminal", then === "reset");
-    if (then === "reset") this.#pos.resetAndDestroy();
+    if (then === "reset") reset(this.#pos);
     else {
       this.#pos.end();
       this.#timer = setTimeout(() => this.#pos.destroy(), CLOSE_TIMEOUT);
@@ -909,16 +909,14 @@ class Relay {
 /** Calls a function when a socket is closed, with the error if there was one. */
 function onceClosed(socket: net.Socket, done: (error?: NodeJS.ErrnoException) => void): void {
   let error: Error | undefined;
-  let isClosed = false;
-  const close = (): void => {
-    if (!isClosed) done(error);
-    isClosed = true;
-  };
-  socket.on("close", close);
-  socket.on("error", (why) => {
-    error ??= why;
-    if (socket.destroyed) setImmediate(close); // after a reset that failed, Node does not tell the end
-  });
+  socket.on("error", (why) => error = why);
+  socket.on("close", () => done(error));
+}
+
+/** Resets a connection. While it is being ended Node cannot, and would keep the socket for ever. */
+function reset(socket: net.Socket): void {
+  if (socket.writableEnded && !socket.writableFinished) socket.destroy();
+  else socket.resetAndDestroy();
 }
 
 /** Writes to one socket what came from the other, which waits while this one does not read. */
@@ -1287,7 +1285,7 @@ const LATER = 0.5;
 /** Most milliseconds that a pause between segments is waited for, and an answer. */
 const [MAX_PAUSE, ANSWER_TIMEOUT] = [2_000, 5_000];
 /** Milliseconds in which the simulated terminal would have closed the connection. */
-const CLOSES_WITHIN = 100;
+const CLOSES_WITHIN = 50;
 /** Tags whose values are random, of a card, or a terminal's own: only their sizes are compared. */
 const BY_SIZE: ReadonlySet<string> = new Set([
   ...MASKED,

@@ -1435,7 +1435,7 @@ test("tills and terminals that vanish at any moment leave nothing behind", patie
   const random = randomFrom(seed);
   const vanish = (peer: Peer): void => {
     const how = random();
-    if (how < 0.3) peer.reset();
+    if (how < 0.3 && peer.socket.writable) peer.reset();
     else if (how < 0.6) peer.socket.destroy();
     else if (how < 0.8) peer.socket.end();
   };
