@@ -60,6 +60,7 @@ import {
   type Verdict,
 } from "./protocol.ts";
 import {
+  type Card,
   CARDS,
   checkOptions,
   CLOSE_TIMEOUT,
@@ -98,25 +99,21 @@ import {
 
 // ---------------------------------------------------------------- options
 
-/** Options of a terminal that mean something to a proxy, and to a recording that is played. */
-const [OWN, PLAYED] = [
-  ["host", "port", "outcome", "next", "when", "gap", "keepAlive", "maxRequest", "maxConnections"],
-  ["host", "port", "gap", "keepAlive", "maxRequest", "maxConnections"],
-].map((names) => [...names, "log", "logLevel", "onEvent"]) as [string[], string[]];
+/** The options of a terminal that mean something where another one answers, besides outcomes. */
+const OWN = [
+  "host",
+  "port",
+  "gap",
+  "keepAlive",
+  "maxRequest",
+  "maxConnections",
+  "log",
+  "logLevel",
+  "onEvent",
+] as const;
 
 /** How a recording is played: the options of a terminal that have to do with connections. */
-export type ReplayOptions = Pick<
-  TerminalOptions,
-  | "host"
-  | "port"
-  | "gap"
-  | "keepAlive"
-  | "maxRequest"
-  | "maxConnections"
-  | "log"
-  | "logLevel"
-  | "onEvent"
->;
+export type ReplayOptions = Pick<TerminalOptions, typeof OWN[number]>;
 
 /**
  * What a proxy does. Outcomes are what is done to the real terminal's answer: faults, hangup, delay
@@ -138,38 +135,33 @@ export interface ProxyOptions extends ReplayOptions {
   unmasked?: boolean;
 }
 
-/** Reads an outcome, and refuses what only a simulated terminal can mean. */
-const readBreaking: ReadOutcome = (outcome, option = "outcome") => {
-  const read = toOutcome(outcome, option);
-  if (!read.failure && !read.card && !read.pending) return read;
-  const expected = "a fault, hangup, delay or TAG=VALUE: the real terminal decides the rest";
-  throw new OptionError(option, expected, formatOutcome(read));
-};
+/** Reads outcomes, and refuses those that only a simulated terminal can mean, or any. */
+function reader(expected: string, mayChange: boolean): ReadOutcome {
+  return (outcome, option = "outcome") => {
+    const read = toOutcome(outcome, option);
+    const isSimulated = read.failure || read.card || read.pending;
+    if (!isSimulated && (mayChange || !changes(read))) return read;
+    throw new OptionError(option, expected, formatOutcome(read));
+  };
+}
 
-/** Reads an outcome where none but the default makes sense. */
-const readNothing: ReadOutcome = (outcome, option = "outcome") => {
-  const read = toOutcome(outcome, option);
-  if (!changes(read) && !read.failure && !read.card && !read.pending) return read;
-  throw new OptionError(option, "none: the recording decides that", formatOutcome(read));
-};
+const readChange = reader(
+  "a fault, hangup, delay or TAG=VALUE: the real terminal decides the rest",
+  true,
+);
+const readNothing = reader("none: the recording decides that", false);
 
 /** Whether an outcome changes an answer that is there. */
 function changes({ fault, hangup, delay, tags }: Outcome): boolean {
   return fault !== undefined || hangup === true || delay !== undefined || tags !== undefined;
 }
 
-/** Checks the options that are for the terminal's part, and refuses those that mean nothing. */
-function checkFor(
-  names: readonly string[],
-  who: string,
-  options: TerminalOptions,
-  read: ReadOutcome,
-): Settings {
-  const given = Object.entries(options).filter(([, value]) => value !== undefined);
+/** Checks options, and refuses those of a simulated terminal. Outcomes are refused by `read`. */
+function check(options: TerminalOptions, who: string, read: ReadOutcome): Settings {
   const settings = checkOptions({ ...options, duration: options.duration ?? 0 }, read);
-  for (const [name, value] of given) {
-    if (names.includes(name) || value === false) continue;
-    if (name === "outcome" || name === "next" || name === "when") continue; // read() has seen them
+  const names: readonly string[] = [...OWN, "outcome", "next", "when"];
+  for (const [name, value] of Object.entries(options)) {
+    if (names.includes(name) || value === undefined || value === false) continue;
     throw new OptionError(name, `none: ${who} decides that`, value);
   }
   return settings;
@@ -192,11 +184,8 @@ function readPlace(text: unknown, { host, port }: Settings): Place {
   }
   const own = /^(?:localhost|127\..*|::1|0\.0\.0\.0|::)?$/;
   if (place.port === port && (place.host === host || (own.test(place.host) && own.test(host)))) {
-    throw new OptionError(
-      "terminal",
-      `another port than ${port}, on which the proxy listens`,
-      text,
-    );
+    const expected = `another port than ${port}, on which the proxy listens`;
+    throw new OptionError("terminal", expected, text);
   }
   return place;
 }
@@ -230,9 +219,9 @@ function maskText(text: string): string {
 function maskReceipt(value: string): string {
   const base64 = value.replace(/[\r\n=]/g, "");
   if (/[^A-Za-z0-9+/]/.test(base64)) return maskText(value);
-  const masked = btoa(maskText(atob(base64.slice(0, base64.length - (base64.length % 4 & 1)))));
-  let at = 0;
-  return value.replace(/[^\r\n=]/g, () => masked.replace(/=/g, "")[at++] ?? "A");
+  const whole = base64.length % 4 === 1 ? base64.slice(0, -1) : base64; // it may be cut
+  const masked = [...btoa(maskText(atob(whole))).replace(/=/g, "")];
+  return value.replace(/[^\r\n=]/g, () => masked.shift() ?? "A");
 }
 
 function maskValue(tag: string, value: string): string {
@@ -248,20 +237,16 @@ function maskValue(tag: string, value: string): string {
 /** A message as it may be shown, its length unchanged. Of what is malformed in it all is masked. */
 function maskRaw(raw: string): string {
   const { fields, rest } = cutFields(raw);
+  const shown = fields.map(({ tag, value, at }) => raw.slice(at, at + 5) + maskValue(tag, value));
   const [, head = "", tag = "", value = ""] = /^(([A-Z]{2})\d{3})(.*)$/s.exec(rest) ?? [];
-  const left = head ? head + maskValue(tag, value) : maskText(rest);
-  return fields.map(({ tag, value, at }) => raw.slice(at, at + 5) + maskValue(tag, value)).join(
-    "",
-  ) +
-    left;
+  return shown.join("") + (head ? head + maskValue(tag, value) : maskText(rest));
 }
 
-/** What is quoted in a remark on a field, or on a message that cannot be read. */
+/** The same of what is quoted in a remark on a field, or on a message that cannot be read. */
 function maskQuoted(text: string, tag?: string): string {
-  return text.replace(
-    /"([^]*)"/,
-    (_, quoted: string) => `"${tag === undefined ? maskText(quoted) : maskValue(tag, quoted)}"`,
-  );
+  const mask = (quoted: string): string =>
+    tag === undefined ? maskText(quoted) : maskValue(tag, quoted);
+  return text.replace(/"([^]*)"/, (_, quoted: string) => `"${mask(quoted)}"`);
 }
 
 /** What is given to the journal, and so to log, events and transactions. */
@@ -321,28 +306,25 @@ interface Heard {
 const BETWEEN = /^[\r\n\x04\x06\x18]*/;
 
 /** Reads one direction of a connection beside it. Whatever it makes of the bytes, they go through. */
-class Ear implements FramerOwner {
-  readonly pause: FramerOwner["pause"];
-  readonly onControl: (characters: string) => void;
+class Ear {
+  readonly #newFramer: () => MessageFramer;
   readonly #onHeard: (heard: Heard) => void;
-  readonly #most: number | undefined;
   #framer: MessageFramer;
   #pieces: Piece[] = [];
-  #taken = 0;
   /** What is not a message yet. */
   text = "";
+  /** Bytes that came before that. */
+  taken = 0;
 
   constructor(
-    pause: FramerOwner["pause"],
+    how: Omit<FramerOwner, "onMessage">,
     onHeard: (heard: Heard) => void,
-    onControl: (characters: string) => void,
     most?: number,
   ) {
-    this.pause = pause;
+    const onMessage = (received: Received): void => this.#onMessage(received);
+    this.#newFramer = () => new MessageFramer({ ...how, onMessage }, most);
+    this.#framer = this.#newFramer();
     this.#onHeard = onHeard;
-    this.onControl = onControl;
-    this.#most = most;
-    this.#framer = new MessageFramer(this, most);
   }
 
   get state(): ReaderState {
@@ -353,14 +335,9 @@ class Ear implements FramerOwner {
     return this.#framer.message;
   }
 
-  /** Bytes that came before `text`. */
-  get taken(): number {
-    return this.#taken;
-  }
-
   hear(chunk: string): void {
     // What comes after something malformed may be messages again.
-    if (this.state === "malformed") this.#framer = new MessageFramer(this, this.#most);
+    if (this.state === "malformed") this.#framer = this.#newFramer();
     this.text += chunk;
     this.#pieces.push({ at: performance.now(), bytes: chunk.length });
     this.#framer.feed(chunk);
@@ -370,16 +347,12 @@ class Ear implements FramerOwner {
   /** Takes what is there as a message: whoever sent it waits for the other side now. */
   take(): void {
     const left = this.#framer.end();
-    if (left) this.onMessage(left);
+    if (left) this.#onMessage(left);
   }
 
-  hold(): void {
-    this.#framer.hold();
-  }
-
-  onMessage(received: Received): void {
+  #onMessage(received: Received): void {
     this.#cut(this.text.indexOf(received.raw));
-    const start = this.#taken;
+    const start = this.taken;
     const [ending = ""] = BETWEEN.exec(this.text.slice(received.raw.length)) ?? [];
     const pieces = this.#cut(received.raw.length + ending.length);
     this.#onHeard({ received, ending, pieces, start });
@@ -389,7 +362,7 @@ class Ear implements FramerOwner {
   #cut(bytes: number): Piece[] {
     const cut: Piece[] = [];
     this.text = this.text.slice(bytes);
-    this.#taken += bytes;
+    this.taken += bytes;
     for (let left = bytes; left > 0;) {
       const [piece] = this.#pieces;
       if (!piece) break;
@@ -425,50 +398,26 @@ const MAX_WAITING = 100;
 const MAX_HELD = 65_536;
 
 /** A request on its way to the terminal, until its answer is through. */
-class Turn implements Session {
-  readonly connection: number;
-  readonly address: string;
-  readonly received: Date;
-  readonly deviations: readonly Deviation[];
-  readonly segments: readonly Segment[];
-  readonly ending: string;
-  readonly signal: AbortSignal;
-  transaction = 0;
-  /** The request as it is, and as it is shown. */
+interface Turn extends Session {
+  transaction: number;
+  /** The request as it is. */
   readonly request: Readonly<Message>;
-  shown: Readonly<Message> = {};
+  /** The request as it is told. */
+  readonly told: Readonly<Message>;
   /** When its last byte came, on the clock of performance.now(). */
   readonly arrived: number;
   /** What is done to its answer, if anything. */
-  outcome: Outcome | undefined;
-  hasInterim = false;
+  readonly outcome: Outcome | undefined;
+  hasInterim: boolean;
   /** What the POS was sent of an answer that was changed. */
-  sent = "";
+  sent: string;
   /** What it had been sent when it left, if it left before the whole answer. */
-  gone: string | undefined;
+  gone?: string;
+}
 
-  constructor(
-    { received: { message }, ending, pieces }: Heard,
-    found: readonly Deviation[],
-    connection: number,
-    address: string,
-    signal: AbortSignal,
-  ) {
-    this.arrived = pieces.at(-1)?.at ?? performance.now();
-    this.request = message;
-    this.ending = ending;
-    this.segments = segmentsOf(pieces, this.arrived);
-    this.received = dateOf(this.arrived);
-    this.deviations = found;
-    this.connection = connection;
-    this.address = address;
-    this.signal = signal;
-  }
-
-  /** Milliseconds since its last byte. */
-  get milliseconds(): number {
-    return Math.round(performance.now() - this.arrived);
-  }
+/** Milliseconds since the last byte of a request. */
+function since({ arrived }: Turn): number {
+  return Math.round(performance.now() - arrived);
 }
 
 /** What the relays of a proxy share. */
@@ -501,13 +450,14 @@ class Relay {
   #last: Turn | undefined; // the one answered last
   #terminal: net.Socket | undefined;
   #isConnected = false;
-  #used = false;
+  #isUsed = false;
   #passed = 0; // bytes of the terminal's stream that were passed on, or changed
   #work = Promise.resolve(); // what is to be sent after what is held
   #waiting = 0; // pieces of that work
   #held = 0; // bytes in it
   #timer: ReturnType<typeof setTimeout> | undefined;
   #closing: Closing & { by: Side } | undefined;
+  #isHungUp = false; // after an answer that was changed
   #isDone = false;
 
   constructor(pos: net.Socket, number: number, shared: Shared, onDone: () => void) {
@@ -520,19 +470,20 @@ class Relay {
     const onControl = (who: string) => (characters: string): void =>
       this.#log("info", () => `the ${who} sent between messages: ${printable(characters)}`);
     this.#asked = new Ear(
-      (fields) => missingTags(fields).length === 0 ? gap : Math.max(gap, MISSING_TAGS_GAP),
+      {
+        pause: (fields) => missingTags(fields).length === 0 ? gap : Math.max(gap, MISSING_TAGS_GAP),
+        onControl: onControl("POS"),
+      },
       (heard) => this.#onRequest(heard),
-      onControl("POS"),
       maxRequest,
     );
-    this.#answered = new Ear(
-      (fields) => {
+    this.#answered = new Ear({
+      pause: (fields) => {
         if (fields["AE"] === undefined) return Infinity;
         return seemsWhole(this.#turn?.request ?? {}, fields) ? ANSWER_GAP : 10 * ANSWER_GAP;
       },
-      (heard) => this.#onAnswer(heard),
-      onControl("terminal"),
-    );
+      onControl: onControl("terminal"),
+    }, (heard) => this.#onAnswer(heard));
     this.#log("debug", () => `connected from ${this.#address} port ${pos.remotePort}`);
     pos.setNoDelay(); // or the system would put segments together
     this.#probe(pos);
@@ -599,11 +550,9 @@ class Relay {
 
   /** Passes on what the POS sends. */
   #ask(chunk: Buffer): void {
-    this.#used = true;
-    if (this.#terminal?.destroyed) {
-      reset(this.#pos);
-      return;
-    }
+    this.#isUsed = true;
+    if (this.#isHungUp) return; // no terminal is asked for what it cannot answer
+    if (this.#terminal?.destroyed) return reset(this.#pos);
     this.#terminal ??= this.#connect();
     pass(chunk, this.#pos, this.#terminal);
     this.#takeAnswer();
@@ -684,7 +633,7 @@ class Relay {
     const { journal, shown } = this.#shared;
     const ear = this.#answered;
     for (const turn of this.#open) {
-      const { milliseconds } = turn;
+      const milliseconds = since(turn);
       if (turn.gone !== undefined || milliseconds < notBefore) continue;
       const passed = ear.text.slice(0, Math.max(0, this.#passed - ear.taken));
       turn.gone = turn === this.#turns[0] ? passed : turn.sent;
@@ -728,7 +677,7 @@ class Relay {
     this.#answered.take();
     const { by = "pos", ...how } = this.#closing ?? { at: new Date() };
     this.#log("debug", () => "closed");
-    this.#shared.journal.closed(this.#number, by, this.#used, how);
+    this.#shared.journal.closed(this.#number, by, this.#isUsed, how);
     this.#afterHeld(() => {
       for (const turn of this.#open) this.#over(turn);
     });
@@ -742,27 +691,41 @@ class Relay {
     this.#shared.journal.over(turn);
   }
 
-  #onRequest(heard: Heard): void {
-    const { settings: _, script, journal, shown } = this.#shared;
-    const { received } = heard;
+  #onRequest({ received, ending, pieces }: Heard): void {
+    const { script, journal, shown } = this.#shared;
     const found = deviations(received);
     const isRest = received.fields.length > 0 && received.fields[0]?.tag !== "CZ";
-    if (isRest && (this.#last ?? this.#turns[0])) {
-      const text = this.#turns.length > 0
+    const isAsking = this.#turns.length > 0;
+    if (isRest && (this.#last ?? isAsking)) {
+      const text = isAsking
         ? "expected the whole request at once, these fields came later"
         : "expected no more fields after the answer";
       found.unshift({ code: "late", text });
     }
-    const remarks = found.map((deviation) => shown.deviation(deviation));
-    const turn = new Turn(heard, remarks, this.#number, this.#address, this.#left.signal);
+    const isRefused = found.some(({ code }) => DEVIATIONS[code] === "always");
+    const outcome = isRefused || (isRest && isAsking)
+      ? {}
+      : outcomeFor(received.message, script) ?? script.outcome as Outcome;
     const told = shown.received(received);
-    turn.shown = told.message;
+    const arrived = pieces.at(-1)?.at ?? performance.now();
+    const turn: Turn = {
+      connection: this.#number,
+      transaction: 0,
+      address: this.#address,
+      received: dateOf(arrived),
+      deviations: found.map((deviation) => shown.deviation(deviation)),
+      segments: segmentsOf(pieces, arrived),
+      ending,
+      signal: this.#left.signal,
+      request: received.message,
+      told: told.message,
+      arrived,
+      outcome: changes(outcome) ? outcome : undefined,
+      hasInterim: false,
+      sent: "",
+    };
     turn.transaction = journal.request(turn, told);
-    if (isRest && this.#turns.length > 0) return journal.over(turn); // which will get no answer of its own
-    if (!found.some(({ code }) => DEVIATIONS[code] === "always")) {
-      const outcome = outcomeFor(received.message, script) ?? script.outcome;
-      if (typeof outcome === "object" && changes(outcome)) turn.outcome = outcome;
-    }
+    if (isRest && isAsking) return journal.over(turn); // which gets no answer of its own
     journal.decided(turn, turn.outcome);
     this.#open.add(turn);
     this.#turns.push(turn);
@@ -800,7 +763,7 @@ class Relay {
       message,
       ...(ending && { ending }),
       ...(segments.length > 1 && { segments }),
-      verdict: verdictOf(turn.shown, { ...received, message, ...(error && { error }) }),
+      verdict: verdictOf(turn.told, { ...received, message, ...(error && { error }) }),
     };
     const at = dateOf(pieces.at(-1)?.at ?? performance.now());
     const status = received.error ? undefined : received.message["AE"];
@@ -819,22 +782,12 @@ class Relay {
       return this.#afterHeld(() => this.#change(turn, outcome, received, ending), bytes.length);
     }
     passOn();
-    if (gone === undefined || gone === received.raw) {
-      journal.due(turn, answer);
-      journal.answer(
-        turn,
-        gone === undefined ? answer : { ...answer, lost: "all" },
-        milliseconds,
-        at,
-      );
-    } else {
-      if (gone === "") journal.due(turn, answer);
-      else journal.due(turn, answer, milliseconds);
-      const sent: Sent = gone === ""
-        ? { ...answer, lost: "all" }
-        : { ...wireMessage(shown.raw(gone)), lost: "rest" };
-      journal.answer(turn, sent, milliseconds, at);
-    }
+    const isPart = gone !== undefined && gone !== "" && gone.length < received.raw.length;
+    journal.due(turn, answer, isPart ? milliseconds : undefined);
+    const sent: Sent = isPart
+      ? { ...wireMessage(shown.raw(gone)), lost: "rest" }
+      : { ...answer, ...(gone !== undefined && { lost: "all" }) };
+    journal.answer(turn, sent, milliseconds, at);
     this.#tell(answer, milliseconds);
     this.#over(turn);
   }
@@ -854,8 +807,11 @@ class Relay {
     }
   }
 
+  /** Sends to the POS; tells whether it was still there. */
   #write(text: string): boolean {
-    return this.#pos.writable && (this.#pos.write(text, "latin1"), true);
+    const { writable } = this.#pos;
+    if (writable) this.#pos.write(text, "latin1");
+    return writable;
   }
 
   /** Sends something else than what the terminal has answered, the way our own terminal does. */
@@ -882,7 +838,7 @@ class Relay {
       if (index > 0) await this.#sleepUntil(performance.now() + wait);
       if ((index > 0 && turn.gone !== undefined) || !this.#write(segment)) break;
       turn.sent += segment;
-      sent.push({ milliseconds: turn.milliseconds, bytes: segment.length });
+      sent.push({ milliseconds: since(turn), bytes: segment.length });
     }
     const whole = segments.join("");
     const isLost = turn.sent !== whole || turn.gone !== undefined;
@@ -893,16 +849,15 @@ class Relay {
         ...wireMessage(shown.raw(isPart ? turn.sent : whole)),
         ...(isLost && { lost: isPart ? "rest" : "all" }),
         ...(sent.length > 1 && { segments: sent }),
-      }, turn.milliseconds);
+      }, since(turn));
     }
     if (whole !== "" || then || this.#pos.destroyed) this.#over(turn);
     if (!then && !(hangup && whole !== "")) return;
     this.#close("terminal", then === "reset");
-    if (then === "reset") reset(this.#pos);
-    else {
-      this.#pos.end();
-      this.#timer = setTimeout(() => this.#pos.destroy(), CLOSE_TIMEOUT);
-    }
+    this.#isHungUp = true;
+    if (then === "reset") return reset(this.#pos);
+    this.#pos.end();
+    setTimeout(() => this.#pos.destroy(), CLOSE_TIMEOUT).unref();
   }
 }
 
@@ -961,7 +916,7 @@ export interface Proxy extends Terminal {
  */
 export async function startProxy(options: ProxyOptions): Promise<Proxy> {
   const { terminal, unmasked = false, ...others } = options;
-  const settings = checkFor(OWN, "the real terminal", others, readBreaking);
+  const settings = check(others, "the real terminal", readChange);
   const place = readPlace(terminal, settings);
   if (typeof unmasked !== "boolean") throw new OptionError("unmasked", "true or false", unmasked);
   const script: Settings = { ...settings, next: [...settings.next] };
@@ -974,7 +929,7 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
   const to = `passing on to ${place.host} port ${place.port}`;
   journal.listening(listening.host, listening.port, to);
   const steered = { ...UNSTEERED, script };
-  const proxy = terminalOf(settings, steered, journal, listening, readBreaking, [
+  const proxy = terminalOf(settings, steered, journal, listening, readChange, [
     "outcome",
     "when",
   ]);
@@ -1023,32 +978,35 @@ async function relayAll(shared: Shared): Promise<Listening> {
 
 // ---------------------------------------------------------------- recordings
 
-/** An answer, and when its last byte came, from the request's last. */
-interface Answered extends WireMessage {
+/** A message of a recording. */
+interface Wire extends WireMessage {
+  segments: readonly Segment[];
+  /** From the last byte of the request to its own. */
   milliseconds: number;
-  segments?: readonly Segment[];
 }
 
 /** A request of a recording, and what the terminal made of it. */
 interface Exchange {
   /** The line that the request is on, from 1. */
   line: number;
-  /** Which connection it was on: a number, with that of the recording if there are several. */
+  /** Which connection it was on: the run that was recorded, and its number. */
   connection: string;
-  request: WireMessage & { segments?: readonly Segment[] };
+  /** The same, and the number of the transaction. */
+  key: string;
+  request: Wire;
   isMalformed: boolean;
-  interim?: Answered;
-  answer?: Answered;
+  interim?: Wire;
+  answer?: Wire;
   /** Whether the POS was sent something else than the answer. */
   isChanged?: boolean;
   /** That the POS had left after so many milliseconds. */
   gone?: number;
-  /** Set for the last one of a connection. */
-  closed?: { by: Side; milliseconds?: number; reset?: boolean };
+  /** How the connection was closed after it. */
+  closed?: { by: Side; milliseconds: number; reset: boolean };
 }
 
-/** What an event of a recording may have. */
-type Recorded = Partial<Answered> & {
+/** What is read of the event on a line. */
+type Recorded = Wire & {
   event: string;
   connection?: number;
   transaction?: number;
@@ -1057,61 +1015,54 @@ type Recorded = Partial<Answered> & {
 };
 
 /** Reads a line of a recording. */
-function readEvent(text: string, line: number, option: string): Recorded {
-  const expected = `the event of a recording on line ${line}`;
-  let event: Recorded | undefined;
+function readEvent(text: string): Recorded | undefined {
   try {
-    event = JSON.parse(text);
-  } catch { /* told below */ }
-  const { event: name, connection, transaction, raw = "", segments = [] } = event ?? {};
-  const isEvent = typeof name === "string" && typeof raw === "string" && Array.isArray(segments);
-  const isAbout = !/^(?:request|invalid|answer|due|gone)$/.test(name ?? "") ||
-    (Number.isInteger(connection) && Number.isInteger(transaction));
-  const hasRaw = !/^(?:request|invalid|answer|due)$/.test(name ?? "") || event?.raw !== undefined;
-  if (event && isEvent && isAbout && hasRaw) return event;
-  throw new OptionError(option, expected, text.length > 80 ? `${text.slice(0, 80)}...` : text);
+    const { raw = "", ending = "", segments = [], milliseconds = 0, ...about } = JSON.parse(text);
+    const isTiming = (time: Partial<Segment>): boolean =>
+      Number.isFinite(time.bytes) && Number.isFinite(time.milliseconds);
+    const fits = typeof about.event === "string" && `${raw}${ending}` === raw + ending &&
+      Number.isFinite(milliseconds) && segments.every(isTiming);
+    const isAbout = Number.isInteger(about.connection) && Number.isInteger(about.transaction);
+    const isMessage = /^(?:request|invalid|answer|due)$/.test(about.event);
+    if (!fits || (isMessage && (raw === "" || !isAbout))) return undefined;
+    return { ...about, ...wireMessage(raw), ending, segments, milliseconds };
+  } catch {
+    return undefined; // no JSON, or null
+  }
 }
 
 /** Reads a recording: the lines that `--json` prints, of one run or of several. */
 function readRecording(text: string, option = "recording"): Exchange[] {
   const exchanges: Exchange[] = [];
   let run = 0;
-  const byNumber = new Map<string, Exchange>();
   for (const [index, lineText] of text.split("\n").entries()) {
     if (lineText.trim() === "") continue;
-    const { event, connection, transaction, milliseconds = 0, ...about } = readEvent(
-      lineText,
-      index + 1,
-      option,
-    );
-    if (event === "listening") run++;
-    const number = `${run}/${transaction}`;
-    const exchange = byNumber.get(number);
-    const { raw = "", ending, segments, by, reset } = about;
-    const message = {
-      ...wireMessage(raw),
-      ...(ending !== undefined && { ending }),
-      ...(segments && { segments }),
-    };
-    if (event === "request" || event === "invalid") {
-      const added: Exchange = {
-        line: index + 1,
-        connection: `${run}/${connection}`,
-        request: message,
-        isMalformed: event === "invalid",
-      };
-      exchanges.push(added);
-      byNumber.set(number, added);
-    } else if (exchange && (event === "due" || (event === "answer" && !exchange.isChanged))) {
-      if (exchange.answer) exchange.interim = exchange.answer;
-      exchange.answer = { ...message, milliseconds };
-      exchange.isChanged = event === "due";
-    } else if (event === "gone" && exchange) exchange.gone = milliseconds;
-    else if (event === "closed") {
-      const last = exchanges.findLast((one) => one.connection === `${run}/${connection}`);
-      const how = "milliseconds" in about ? {} : { milliseconds };
-      if (last && !last.isChanged && by) last.closed = { by, ...how, ...(reset && { reset }) };
+    const line = index + 1;
+    const recorded = readEvent(lineText);
+    if (!recorded) {
+      const got = lineText.length > 80 ? `${lineText.slice(0, 80)}...` : lineText;
+      throw new OptionError(option, `the event of a recording on line ${line}`, got);
     }
+    const { event, connection: number, transaction, by, reset = false, ...wire } = recorded;
+    if (event === "listening") run++;
+    const connection = `${run}/${number}`;
+    const key = `${connection}/${transaction}`;
+    const { milliseconds } = wire;
+    if (event === "request" || event === "invalid") {
+      exchanges.push({ line, connection, key, request: wire, isMalformed: event === "invalid" });
+      continue;
+    }
+    const isLast = event === "closed";
+    const exchange = exchanges.findLast((one) =>
+      isLast ? one.connection === connection : one.key === key
+    );
+    if (!exchange) continue;
+    if (event === "due" || (event === "answer" && !exchange.isChanged)) {
+      if (exchange.answer) exchange.interim = exchange.answer;
+      exchange.answer = wire;
+      exchange.isChanged = event === "due";
+    } else if (event === "gone") exchange.gone = milliseconds;
+    else if (isLast && by && !exchange.isChanged) exchange.closed = { by, milliseconds, reset };
   }
   return exchanges;
 }
@@ -1142,7 +1093,7 @@ export async function startReplay(
   recording: string,
   options: ReplayOptions = {},
 ): Promise<Terminal> {
-  const settings = checkFor(PLAYED, "the recording", options, readNothing);
+  const settings = check(options, "the recording", readNothing);
   const script: Settings = { ...settings, next: [] };
   const recorded = new Map<string, Exchange[]>();
   for (const exchange of readRecording(recording)) {
@@ -1176,50 +1127,56 @@ function unknownAction(request: Readonly<Message>): WireMessage {
 
 /** What is answered to a request as it was to a recorded one. */
 function replyOf({ request, interim, answer, closed }: Exchange, asked: Message): Reply {
-  const own = (value: string | undefined, said: string, tag: string): string | undefined => {
-    const before = request.message[tag];
-    if (before === undefined || value === undefined || !FREE.has(tag)) return undefined;
-    const isPadded = tag === "CB" && said.replace(/^0+/, "") === before.replace(/^0+/, "");
-    if (isPadded && said !== before) return value.padStart(said.length, "0");
-    if (said === before) return value;
-    return tag === "CF" && before.startsWith(said) ? value.slice(0, said.length) : undefined; // (9)
-  };
-  const adapt = (wire: Answered): string[] =>
-    cutAs(wire, (tag, said) => own(asked[tag], said, tag));
   const by = closed?.by === "terminal" ? closed : undefined;
-  const then = by?.reset
-    ? { then: "reset" as const }
-    : by && !answer
-    ? { then: "close" as const }
-    : {};
   if (!answer) {
-    const seconds = (by?.milliseconds ?? 0) / 1000;
-    return {
-      answer: unknownAction(asked),
-      delay: seconds,
-      transmission: { segments: [], ...then },
+    const transmission: Transmission = {
+      segments: [],
+      ...(by && { then: by.reset ? "reset" : "close" }),
     };
+    const delay = (by?.milliseconds ?? 0) / 1000;
+    return { answer: unknownAction(asked), delay, transmission };
   }
-  const segments = adapt(answer);
-  const times = answer.segments?.map(({ milliseconds }) => milliseconds) ?? [answer.milliseconds];
-  const pause = times.slice(1).map((time, index) => time - (times[index] ?? 0));
-  const after = ((by?.milliseconds ?? 0) - answer.milliseconds) / 1000;
+  const own = (tag: string, said: string): string | undefined =>
+    ownValue(tag, said, request.message[tag], asked[tag]);
+  const segments = cutAs(answer, own);
+  const times = answer.segments.map(({ milliseconds }) => milliseconds);
+  const [first = answer.milliseconds] = times;
   return {
     answer: wireMessage(segments.join("")),
-    delay: Math.max(0, times[0] ?? 0) / 1000,
-    transmission: { segments, pause, ...then },
-    ...(by && { close: Math.max(0, after) }),
+    delay: Math.max(0, first) / 1000,
+    transmission: {
+      segments,
+      pause: times.slice(1).map((time, index) => time - (times[index] ?? 0)),
+      ...(by?.reset && { then: "reset" }),
+    },
+    ...(by && { close: Math.max(0, by.milliseconds - answer.milliseconds) / 1000 }),
     ...(interim && {
-      interim: wireMessage(adapt(interim).join("")),
+      interim: wireMessage(cutAs(interim, own).join("")),
       interimDelay: interim.milliseconds / 1000,
     }),
   };
 }
 
-/** A recorded message in its segments, with other values in it; where a value is cut, its sizes adapt. */
+/** The value of a request that stands for one which the recorded answer had of its own, if any. */
+function ownValue(
+  tag: string,
+  said: string,
+  recorded: string | undefined,
+  asked: string | undefined,
+): string | undefined {
+  if (recorded === undefined || asked === undefined || !FREE.has(tag)) return undefined;
+  if (said === recorded) return asked;
+  const withoutZeros = (amount: string): string => amount.replace(/^0+/, "");
+  if (tag === "CB" && withoutZeros(said) === withoutZeros(recorded)) {
+    return asked.padStart(said.length, "0"); // (5)
+  }
+  return tag === "CF" && recorded.startsWith(said) ? asked.slice(0, said.length) : undefined; // (9)
+}
+
+/** A message in its recorded segments, with other values in it, to which their sizes adapt. */
 function cutAs(
-  { raw, ending = "", segments = [] }: WireMessage & { segments?: readonly Segment[] },
-  other: (tag: string, value: string) => string | undefined,
+  { raw, ending = "", segments }: Wire,
+  other: (tag: string, value: string) => string | undefined = () => undefined,
 ): string[] {
   const { fields, rest } = cutFields(raw);
   let text = "";
@@ -1245,19 +1202,12 @@ function cutAs(
 
 /** Something in which the simulated terminal differs from the recorded one. */
 export interface Difference {
-  /** In what: the answer as such, its tags, their order, a size, a value, and so on. */
-  what:
-    | "answer"
-    | "interim"
-    | "tags"
-    | "order"
-    | "size"
-    | "value"
-    | "ending"
-    | "segments"
-    | "time"
-    | "closed"
-    | "requests";
+  /**
+   * In what: that there is an answer, an AE 11 before it, its tags, their order, the size or the
+   * value of one, what comes behind it, segments, time, the end of the connection, or in how many
+   * requests the bytes were read.
+   */
+  what: typeof KINDS[number];
   /** The tag, if it is about one. */
   tag?: string;
   /** What the recorded terminal did. */
@@ -1265,6 +1215,11 @@ export interface Difference {
   /** What the simulated one does. */
   simulated: string;
 }
+
+const KINDS = [
+  ...["answer", "interim", "tags", "order", "size", "value", "ending", "segments", "time"] as const,
+  ...["closed", "requests"] as const,
+] as const;
 
 /** A recorded exchange, held against what the simulated terminal answers to the same bytes. */
 export interface Comparison {
@@ -1305,7 +1260,8 @@ export async function compareRecording(
   { model }: { model?: string } = {},
 ): Promise<Comparison[]> {
   const exchanges = readRecording(recording);
-  const contract = exchanges.find(({ answer }) => answer?.message["CG"])?.answer?.message["CG"];
+  const contracts = exchanges.map(({ answer }) => answer?.message["CG"] ?? "");
+  const contract = contracts.find((contract) => /^[\x20-\xff]{1,10}$/.test(contract));
   let events = "";
   await using terminal = await startTerminal({
     port: 0,
@@ -1370,18 +1326,15 @@ class Till {
   }
 
   async send({ request, answer, closed }: Exchange): Promise<void> {
-    const { segments = [] } = request;
-    for (const [index, part] of cutAs(request, () => undefined).entries()) {
-      const [last = 0, now = 0] = [
-        segments[index - 1]?.milliseconds,
-        segments[index]?.milliseconds,
-      ];
-      if (index > 0) await sleep(Math.min(now - last, MAX_PAUSE));
+    const times = request.segments.map(({ milliseconds }) => milliseconds);
+    for (const [index, part] of cutAs(request).entries()) {
+      const pause = (times[index] ?? 0) - (times[index - 1] ?? 0);
+      if (index > 0) await sleep(Math.min(pause, MAX_PAUSE));
       this.#socket.write(part, "latin1");
     }
-    const left = closed?.by === "pos" ? closed.milliseconds : undefined;
-    if (left === undefined || !answer || left >= answer.milliseconds) return;
-    this.isLeaving = true; // it had closed its side right away, as nc does
+    // One that had closed its side right away, as nc does.
+    if (closed?.by !== "pos" || !answer || closed.milliseconds >= answer.milliseconds) return;
+    this.isLeaving = true;
     this.#socket.end();
   }
 
@@ -1391,70 +1344,60 @@ class Till {
 }
 
 /** The outcome that makes the simulated terminal answer like a recorded one, but for its habits. */
-function outcomeOf({ request, answer }: Exchange): Outcome {
+function outcomeOf({ request: { message: request }, answer }: Exchange): Outcome {
   if (!answer) return {};
-  const { AE: status, AF: reason = "", CC: application = "", CI: mode, CB: paid } = answer.message;
+  const { AE: status, AF: reason = "", CC: application, CI: mode, CB: paid } = answer.message;
   const delay = answer.milliseconds >= AT_ONCE ? LATER : 0;
   if (status === "01") return { failure: /^\d\d/.exec(reason)?.[0] ?? "07", delay };
-  if (status !== "10" || !movesMoney(request.message["CD"])) return { delay };
-  const [card] = Object.entries(CARDS).find(([, { CC }]) => CC === application) ?? [];
+  if (status !== "10" || !movesMoney(request["CD"])) return { delay };
+  const cards = Object.keys(CARDS) as Card[];
+  const card = cards.find((card) => CARDS[card].CC === application);
   const tags: Message = {};
-  if (!card && application && application !== request.message["CC"]) tags["CC"] = application;
-  if (mode && (card ? CARDS[card as keyof typeof CARDS].CI !== mode : true)) tags["CI"] = mode;
-  if (paid && Number(paid) !== Number(request.message["CB"])) tags["CB"] = paid; // in part
-  return {
-    delay,
-    ...(card && { card: card as keyof typeof CARDS }),
-    ...(Object.keys(tags).length > 0 && { tags }),
-  };
+  if (!card && application && application !== request["CC"]) tags["CC"] = application;
+  if (mode && !(card && CARDS[card].CI === mode)) tags["CI"] = mode;
+  if (paid && Number(paid) !== Number(request["CB"])) tags["CB"] = paid; // in part
+  return { delay, ...(card && { card }), ...(Object.keys(tags).length > 0 && { tags }) };
 }
 
 /** In what an answer of the simulated terminal differs from that of a recorded one. */
 function differencesOf(recorded: Exchange, simulated: Exchange): Difference[] {
   const found: Difference[] = [];
   const compare = (what: Difference["what"], one: string, other: string, tag?: string): void => {
-    if (one !== other) {
-      found.push({ what, ...(tag && { tag }), recorded: one, simulated: other });
-    }
+    if (one !== other) found.push({ what, ...(tag && { tag }), recorded: one, simulated: other });
   };
-  const told = ({ answer, gone, closed }: Exchange): string =>
-    answer
-      ? "one"
-      : gone !== undefined
-      ? `none within ${gone} ms, when the POS left`
-      : closed?.by === "terminal"
-      ? "none, the connection is closed"
-      : "none";
   const [one, other] = [recorded.answer, simulated.answer];
   if (!one || !other) {
-    if (one ?? other) compare("answer", told(recorded), told(simulated));
+    if (one ?? other) compare("answer", answerText(recorded), answerText(simulated));
     return found;
   }
-  const interim = ({ interim }: Exchange): string =>
-    interim ? `AE ${interim.message["AE"] ?? ""} first` : "none";
-  compare("interim", interim(recorded), interim(simulated));
+  const status = (interim?: Wire): string => interim ? `AE ${interim.message["AE"]}` : "";
+  compare("interim", status(recorded.interim), status(simulated.interim));
   const [tags, others] = [Object.keys(one.message), Object.keys(other.message)];
-  const only = (of: string[], without: string[]): string =>
-    of.filter((tag) => !without.includes(tag)).join(" ");
+  const both = (all: string[]): string =>
+    all.filter((tag) => tags.includes(tag) && others.includes(tag)).join(" ");
+  const only = (all: string[], not: string[]): string =>
+    all.filter((tag) => !not.includes(tag)).join(" ");
   compare("tags", only(tags, others), only(others, tags));
-  compare(
-    "order",
-    tags.filter((tag) => others.includes(tag)).join(" "),
-    others.filter((tag) => tags.includes(tag)).join(" "),
-  );
+  compare("order", both(tags), both(others));
   for (const tag of tags) {
     const [value = "", ours] = [one.message[tag], other.message[tag]];
     if (ours === undefined) continue;
     if (BY_SIZE.has(tag)) compare("size", `${value.length}`, `${ours.length}`, tag);
     else compare("value", value, ours, tag);
   }
-  compare("ending", printable(one.ending ?? ""), printable(other.ending ?? ""));
-  const count = ({ segments }: Answered): string => `${segments?.length ?? 1}`;
+  compare("ending", one.ending ?? "", other.ending ?? "");
+  const count = ({ segments }: Wire): string => `${segments.length || 1}`;
   compare("segments", count(one), count(other));
-  const time = (isLate: boolean): string => isLate ? "after seconds" : "at once";
-  const isLate = other.milliseconds >= LATER * 1000 * 0.9; // timers may be early
-  compare("time", time(one.milliseconds >= AT_ONCE), time(isLate));
+  const time = ({ milliseconds }: Wire, late: number): string =>
+    milliseconds >= late ? "after seconds" : "at once";
+  compare("time", time(one, AT_ONCE), time(other, LATER * 900)); // timers may be early
   return found;
+}
+
+function answerText({ answer, gone, closed }: Exchange): string {
+  if (answer) return "one";
+  if (gone !== undefined) return `none within ${gone} ms, when the POS left`;
+  return closed?.by === "terminal" ? "none, the connection is closed" : "none";
 }
 
 /** A comparison for people. */

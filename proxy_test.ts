@@ -1221,7 +1221,7 @@ slowTable(
     ],
     "an ending": [{ ...DEBIT_MESSAGE, AE: "01", AF: "04" }, { ending: "\r\n" }, {
       what: "ending",
-      recorded: "\\x0d\\x0a",
+      recorded: "\r\n",
       simulated: "",
     }],
   } satisfies Record<string, [Message, object, object]>,
