@@ -944,6 +944,7 @@ async function relayAll(shared: Shared): Promise<Listening> {
   const { settings: { host: name, port: wanted, maxConnections }, journal } = shared;
   const relays = new Set<Relay>();
   let accepted = 0;
+  let onEmpty: (() => void) | undefined;
   const server = net.createServer({ allowHalfOpen: true }, (socket) => {
     const number = ++accepted;
     if (relays.size >= maxConnections) {
@@ -958,7 +959,6 @@ async function relayAll(shared: Shared): Promise<Listening> {
     relays.add(relay);
   });
   const { address: host, port } = await listen(server, wanted, name);
-  let onEmpty: (() => void) | undefined;
   const shut = async (): Promise<void> => {
     const empty = new Promise<void>((resolve) => {
       if (relays.size === 0) resolve();
