@@ -1207,7 +1207,18 @@ export interface Difference {
    * value of one, what comes behind it, segments, time, the end of the connection, or in how many
    * requests the bytes were read.
    */
-  what: typeof KINDS[number];
+  what:
+    | "answer"
+    | "interim"
+    | "tags"
+    | "order"
+    | "size"
+    | "value"
+    | "ending"
+    | "segments"
+    | "time"
+    | "closed"
+    | "requests";
   /** The tag, if it is about one. */
   tag?: string;
   /** What the recorded terminal did. */
@@ -1215,11 +1226,6 @@ export interface Difference {
   /** What the simulated one does. */
   simulated: string;
 }
-
-const KINDS = [
-  ...["answer", "interim", "tags", "order", "size", "value", "ending", "segments", "time"] as const,
-  ...["closed", "requests"] as const,
-] as const;
 
 /** A recorded exchange, held against what the simulated terminal answers to the same bytes. */
 export interface Comparison {

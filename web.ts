@@ -36,7 +36,7 @@ import {
   ProtocolError,
   VERSION,
 } from "./protocol.ts";
-import { type ProxyOptions, type ReplayOptions, startProxy } from "./proxy.ts";
+import { type ReplayOptions, startProxy } from "./proxy.ts";
 import {
   listen,
   type Outcome,
@@ -56,11 +56,11 @@ import {
 /** What a terminal with an HTTP interface does. Everything has a default. */
 export interface WebOptions extends TerminalOptions {
   /**
-   * The real terminal that everything is passed on to, see {@linkcode ProxyOptions.terminal}. Default:
-   * none, it is simulated.
+   * Address or name of a real terminal that everything is passed on to, with :port if that is not
+   * 8888, see proxy.ts. Default: none, the terminal is simulated.
    */
   terminal?: string;
-  /** Shows what is masked otherwise, see {@linkcode ProxyOptions.unmasked}. Default: off. */
+  /** Shows what is masked otherwise of what goes through. Default: off. */
   unmasked?: boolean;
   /** TCP port of the HTTP interface; 0 takes a free one, see {@linkcode WebTerminal.url}. Default: 8889. */
   webPort?: number;
@@ -107,7 +107,7 @@ const OPTIONS = {
     value: "HOST",
     help: "pass on to the real one there, HOST:PORT if that is not 8888 (simulated)",
   },
-  unmasked: { help: "with --terminal: show what is masked" },
+  unmasked: { help: "show what is masked of what goes through" },
   maxBody: { default: 65_536, min: 1, max: 2 ** 40 },
   bodyTimeout: { default: 10_000, min: 1, max: 86_400_000 },
   maxStreams: { default: 100, min: 0, max: 2 ** 40 },
