@@ -1245,6 +1245,8 @@ const AT_ONCE = 1_000;
 const LATER = 0.5;
 /** Most milliseconds that a pause between segments is waited for, and an answer. */
 const [MAX_PAUSE, ANSWER_TIMEOUT] = [2_000, 5_000];
+/** Milliseconds after which the simulated terminal gives no answer either. */
+const SILENCE = 300;
 /** Milliseconds in which the simulated terminal would have closed the connection. */
 const CLOSES_WITHIN = 50;
 /** Tags whose values are random, of a card, or a terminal's own: only their sizes are compared. */
@@ -1288,7 +1290,8 @@ export async function compareRecording(
     const till = sockets.get(connection) ?? new Till(terminal.port);
     sockets.set(connection, till);
     await till.send(exchange);
-    await terminal.waitForTransaction({ after: before, timeout: ANSWER_TIMEOUT }).catch(() => {});
+    const timeout = exchange.answer ? ANSWER_TIMEOUT : SILENCE;
+    await terminal.waitForTransaction({ after: before, timeout }).catch(() => {});
     if (closed?.by === "terminal") await Promise.race([till.ended, sleep(ANSWER_TIMEOUT / 5)]);
     else await Promise.race([till.ended, sleep(closed ? CLOSES_WITHIN : 0)]);
     const [own, ...more] = readRecording(events).slice(before);
