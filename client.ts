@@ -390,10 +390,12 @@ function notReached(
   return new ExchangeError("unreachable", message, request, undefined, error.cause ?? error);
 }
 
-const CHECK_SETTINGS =
+/** What a person should check when a terminal cannot be reached. */
+export const CHECK_SETTINGS =
   "check its address, the port (8888 on most), and that it is set to Caisse-AP over IP";
 
-const CONNECT_ERRORS: Readonly<Record<string, string>> = {
+/** Why a terminal cannot be reached, by the code of the system's error. */
+export const CONNECT_ERRORS: Readonly<Record<string, string>> = {
   ECONNREFUSED: "nothing listens there",
   ENOTFOUND: "there is no host of that name",
   EAI_AGAIN: "the name cannot be looked up",

@@ -1147,7 +1147,7 @@ export interface Option {
   whole?: boolean;
   /** May be given again. */
   multiple?: boolean;
-  /** What it does. Without it, the option is one of the library only. */
+  /** What it does. Without it, the option is one of the library only; "" keeps it out of the help. */
   help?: string;
 }
 
@@ -1295,7 +1295,7 @@ export function readValues(
 
 /** The options of a command in its help, in at most 80 columns. */
 export function helpText(options: Options): string {
-  const rows = Object.entries(options).filter(([, { help }]) => help !== undefined);
+  const rows = Object.entries(options).filter(([, { help }]) => help);
   const flags = rows.map(([name, { short, value }]) =>
     `  ${short ? `-${short},` : ""}`.padEnd(7) + `--${commandName(name)}${value ? ` ${value}` : ""}`
   );

@@ -60,6 +60,7 @@ import {
   readValues,
   type Received,
   TAGS,
+  type Verdict,
   VERSION,
   wantedReceipt,
   type Warning,
@@ -309,7 +310,12 @@ function checkOutcome(outcome: Outcome, option: string): Outcome {
 }
 
 /** Refuses a name that is none of those known, and suggests the nearest. */
-function checkNames(option: string, what: string, known: string[], names: string[]): void {
+function checkNames(
+  option: string,
+  what: string,
+  known: readonly string[],
+  names: string[],
+): void {
   const unknown = names.find((name) => !known.includes(name));
   if (unknown === undefined) return;
   throw new OptionError(option, `${what} ${known.join(", ")}`, unknown, nearest(unknown, known));
@@ -842,8 +848,10 @@ export function checkOptions(options: TerminalOptions, read: ReadOutcome = toOut
   return checked;
 }
 
+/** Reads an outcome, or takes a function that decides, unless some outcomes are refused. */
 function toSource(outcome: OutcomeOrText | Decide, read: ReadOutcome): Outcome | Decide {
-  return typeof outcome === "function" ? outcome : read(outcome);
+  const decides = typeof outcome === "function" && read === toOutcome;
+  return decides ? outcome : read(outcome as OutcomeOrText);
 }
 
 function byAmount(
@@ -1107,6 +1115,8 @@ export interface WireMessage {
   readonly raw: string;
   /** Its fields, as far as they can be read. */
   readonly message: Readonly<Message>;
+  /** The line ends and control characters right behind it, where somebody has looked for them. */
+  readonly ending?: string;
 }
 
 /** A request of a POS, from its last byte until what is answered to it is out. */
@@ -1123,6 +1133,8 @@ export interface Session {
   readonly deviations: readonly Deviation[];
   /** The segments it came in. */
   readonly segments: readonly Segment[];
+  /** See {@linkcode WireMessage.ending}. */
+  readonly ending?: string;
   /** Aborted when the POS has closed its side. */
   readonly signal: AbortSignal;
   /** Called once, when the transaction is over in whatever way. */
@@ -1135,12 +1147,14 @@ export interface Reply {
   answer: WireMessage;
   /** Sent before the answer, as soon as it is its turn: AE 11. (4) */
   interim?: WireMessage;
+  /** Seconds from the last byte of the request until that is sent. Default: 0. */
+  interimDelay?: number;
   /** Seconds from the last byte of the request until the answer is due. Default: 0. */
   delay?: number;
   /** What goes on the wire instead of the answer as it is. */
   transmission?: Transmission;
-  /** Whether the connection is closed after it. */
-  close?: boolean;
+  /** Whether the connection is closed after it, or so many seconds after it. */
+  close?: boolean | number;
   /** Called when the answer is due, before any of it is written. */
   onDue?: () => void;
 }
@@ -1451,6 +1465,8 @@ export interface Sent extends WireMessage {
   readonly lost?: "rest" | "all";
   /** Its segments, if there were several. */
   readonly segments?: readonly Segment[];
+  /** What it means for the request, where another terminal has given it. */
+  readonly verdict?: Verdict;
 }
 
 /** A part of a message, as it came or went. */
@@ -1475,18 +1491,18 @@ export interface Observer {
   log(level: LogLevel, text: () => string): void;
   /** A request is there. Gives the transaction its number. */
   request(session: Session, received: Received): number;
-  /** The final answer is due, and not yet written. */
-  due(session: Session, answer: WireMessage): void;
+  /** The final answer is due, and not yet written. With the time it took it is told as such. */
+  due(session: Session, answer: Sent, milliseconds?: number): void;
   /** Something was noticed. */
   warn(session: Session, warning: Warning, level?: LogLevel): void;
   /** A person is to decide. */
   waiting(session: Session): void;
-  /** How it is to end. */
-  decided(session: Session, outcome: Outcome): void;
+  /** How it is to end, unless another terminal decides that. */
+  decided(session: Session, outcome?: Outcome): void;
   /** What its screen shows, or its printer prints. */
   shows(session: Session, text: string, where?: "screen" | "printed"): void;
   /** An answer was written, or would have been. */
-  answer(session: Session, sent: Sent, milliseconds: number): void;
+  answer(session: Session, sent: Sent, milliseconds: number, at?: Date): void;
   /** Nothing is written for an answer. */
   nothing(session: Session): void;
   /** The POS has left without the whole answer. */
@@ -1494,7 +1510,15 @@ export interface Observer {
   /** The transaction is over. */
   over(session: Session): void;
   /** A connection is closed; `used`: whether anything came on it. */
-  closed(connection: number, by: Side, used: boolean): void;
+  closed(connection: number, by: Side, used: boolean, how?: Closing): void;
+}
+
+/** How a connection was closed, where another terminal may have done it. */
+export interface Closing {
+  /** When its first side was. */
+  at: Date;
+  /** By a reset. */
+  reset?: boolean;
 }
 
 /** One of the two sides of a connection. */
@@ -1504,17 +1528,17 @@ export type Side = "pos" | "terminal";
  * Milliseconds that whole fields without all mandatory tags wait for the rest (our choice: a POS
  * that sends field by field).
  */
-const MISSING_TAGS_GAP = 300;
+export const MISSING_TAGS_GAP = 300;
 /**
  * Milliseconds after its request within which a POS may close its side and still wait for the
  * answer, as nc does. One that closes it later has given up (our choice).
  */
-const HALF_CLOSE_WINDOW = 100;
+export const HALF_CLOSE_WINDOW = 100;
 /**
  * Milliseconds that a peer has to read its answers and close its side after this one did (our
  * choice).
  */
-const CLOSE_TIMEOUT = 5_000;
+export const CLOSE_TIMEOUT = 5_000;
 /** Requests of one connection that may wait for answers until no more is read of it (our choice). */
 const MAX_WAITING = 1_000;
 /**
@@ -1844,9 +1868,11 @@ class Connection implements FramerOwner {
   async #answer(turn: Turn): Promise<void> {
     const reply = await turn.reply; // later than the requests that came with it
     if (turn.isOver || !reply) return;
-    const { answer, interim, delay = 0, transmission, close = false, onDue } = reply;
+    const { answer, interim, interimDelay = 0, delay = 0, onDue } = reply;
+    const { transmission, close = false } = reply;
     const { callback } = this.#settings;
     let to = callback > 0 ? undefined : this.#socket;
+    if (interimDelay > 0) await this.#sleepUntil(turn.arrived + interimDelay * 1000);
     if (interim) {
       to ??= await this.#callBack(turn, callback);
       if (to.writable) {
@@ -1854,8 +1880,7 @@ class Connection implements FramerOwner {
         this.#observer.answer(turn, interim, turn.milliseconds);
       }
     }
-    const wait = delay > 0 ? turn.arrived + delay * 1000 - performance.now() : 0;
-    if (wait > 0) await this.#sleep(wait);
+    if (delay > 0) await this.#sleepUntil(turn.arrived + delay * 1000);
     onDue?.();
     this.#observer.due(turn, answer);
     const { segments, pause = 0, then }: Transmission = transmission ?? { segments: [answer.raw] };
@@ -1874,7 +1899,11 @@ class Connection implements FramerOwner {
     if (then === "reset") {
       this.#by ??= "terminal";
       this.#socket.resetAndDestroy();
-    } else if (then === "close" || (close && segments.length > 0)) this.#hangUp();
+    } else if (then === "close") this.#hangUp();
+    else if (close !== false && segments.length > 0) {
+      if (typeof close === "number") await this.#sleep(close * 1000);
+      this.#hangUp();
+    }
   }
 
   /** Writes an answer, or one of its segments. */
@@ -1934,6 +1963,12 @@ class Connection implements FramerOwner {
     else socket.end();
     const timer = setTimeout(() => socket.destroy(), CLOSE_TIMEOUT);
     socket.on("close", () => clearTimeout(timer));
+  }
+
+  /** Resolves at a time of performance.now(), which may be over. */
+  async #sleepUntil(time: number): Promise<void> {
+    const wait = time - performance.now();
+    if (wait > 0) await this.#sleep(wait);
   }
 
   /** Resolves after so many milliseconds; never if the terminal is closed before. */
@@ -2045,6 +2080,8 @@ export interface Transaction {
   readonly warnings: readonly Warning[];
   /** How it was to end, if it came that far. */
   readonly outcome?: Outcome;
+  /** What another terminal has answered, where something else was sent. */
+  readonly due?: Sent;
   /** What was sent, if anything was or would have been; after AE 11, the final answer. */
   readonly answer?: Sent;
   /** When the answer was due. */
@@ -2077,8 +2114,11 @@ export type TerminalEvent =
     | (About & { event: "waiting" })
     // Milliseconds are from the last byte of the request.
     | (About & Sent & { event: "answer"; outcome?: string; milliseconds: number })
+    // What another terminal has answered, where something else is sent.
+    | (About & Sent & { event: "due"; milliseconds: number })
     | (About & Gone & { event: "gone" })
-    | { event: "closed"; connection: number; by: Side }
+    // Milliseconds are those of the last request.
+    | { event: "closed"; connection: number; by: Side; milliseconds?: number; reset?: boolean }
   );
 
 /** Which transaction an event is about. */
@@ -2125,7 +2165,7 @@ export class WaitError extends Error {
 const MAX_KEPT = 1_000;
 
 /** What is kept of a transaction besides its messages. */
-type Rest = Omit<Transaction, "request" | "answer">;
+type Rest = Omit<Transaction, "request" | "due" | "answer">;
 
 /**
  * A transaction as it is kept, and may still change. The fields of its messages are read from their
@@ -2134,6 +2174,7 @@ type Rest = Omit<Transaction, "request" | "answer">;
 type Kept = { -readonly [Name in keyof Rest]: Rest[Name] } & {
   register: string | undefined;
   request: Omit<Transaction["request"], "message">;
+  due?: Omit<Sent, "message">;
   answer?: Omit<Sent, "message">;
   warnings: Warning[];
   given?: true; // to a wait
@@ -2160,6 +2201,7 @@ export class Journal implements Observer {
   /** Who is told each event. */
   readonly listeners: Set<Listener> = new Set();
   readonly #settings: Settings;
+  readonly #words: (outcome: Outcome) => string;
   readonly #transactions: Kept[] = [];
   readonly #underWay = new Map<Session, Entry>();
   readonly #lastPayments = new Map<string, Entry>(); // by cash register
@@ -2167,9 +2209,10 @@ export class Journal implements Observer {
   #count = 0;
   #isClosed = false;
 
-  /** A journal that tells the log and the events of these settings. */
-  constructor(settings: Settings) {
+  /** A journal that tells the log and the events of these settings, outcomes in these words. */
+  constructor(settings: Settings, words: (outcome: Outcome) => string = formatOutcome) {
     this.#settings = settings;
+    this.#words = words;
     if (settings.onEvent) this.listeners.add(settings.onEvent);
   }
 
@@ -2198,14 +2241,14 @@ export class Journal implements Observer {
   }
 
   request(session: Session, { raw, message, error }: Received): number {
-    const { connection, address, received } = session;
+    const { connection, address, received, segments, ending } = session;
     const kept: Kept = {
       number: ++this.#count,
       register: message["CA"],
       connection,
       address,
       received,
-      request: session.segments.length > 1 ? { raw, segments: session.segments } : { raw },
+      request: { raw, ...(ending && { ending }), ...(segments.length > 1 && { segments }) },
       ...(error && { error: error.message }),
       warnings: session.deviations.map((deviation) => ({ ...deviation })),
     };
@@ -2224,15 +2267,15 @@ export class Journal implements Observer {
       warnings: [...warnings],
       ...(error && { error: error.message, at: error.at ?? 0 }),
     }), received);
-    this.log("info", () => `#${connection} received: ${logText({ raw, message })}`);
+    this.log("info", () => `#${connection} received: ${logText({ ...kept.request, message })}`);
     for (const { text } of warnings) this.log("warn", () => `#${connection} ${text}`);
     return number;
   }
 
-  decided(session: Session, outcome: Outcome): void {
+  decided(session: Session, outcome?: Outcome): void {
     const entry = this.#underWay.get(session);
     if (!entry) return;
-    entry.kept.outcome = outcome;
+    if (outcome) entry.kept.outcome = outcome;
     const { CA = "", CD } = entry.request;
     if (!movesMoney(CD)) return;
     keep(this.#lastPayments, CA, entry);
@@ -2254,27 +2297,33 @@ export class Journal implements Observer {
     this.log("info", () => `#${connection} ${where}:\n${printableLines(text)}`);
   }
 
-  due(session: Session, answer: WireMessage): void {
+  due(session: Session, answer: Sent, milliseconds?: number): void {
     const entry = this.#underWay.get(session);
-    if (entry) entry.due = answer;
+    if (!entry) return;
+    entry.due = answer;
+    if (milliseconds === undefined) return;
+    const { connection, number } = entry.kept;
+    const { message: _, ...raw } = answer;
+    entry.kept.due = raw;
+    this.#emit(() => ({ event: "due", connection, transaction: number, milliseconds, ...answer }));
+    this.log("info", () => `#${connection} the terminal answered: ${logText(answer)}`);
   }
 
-  answer(session: Session, sent: Sent, milliseconds: number): void {
+  answer(session: Session, sent: Sent, milliseconds: number, at: Date = new Date()): void {
     const kept = this.#find(session);
     if (!kept) return;
-    const now = new Date();
     const { message: _, ...raw } = sent;
     kept.answer = raw;
-    if (this.#underWay.get(session)?.due) kept.answered = now; // else it is an AE 11
+    if (this.#underWay.get(session)?.due) kept.answered = at; // else it is an AE 11
     const { connection, number, outcome } = kept;
     this.#emit(() => ({
       event: "answer",
       connection,
       transaction: number,
-      ...(outcome && { outcome: formatOutcome(outcome) }),
+      ...(outcome && { outcome: this.#words(outcome) }),
       milliseconds,
       ...sent,
-    }), now);
+    }), at);
     const fault = outcome?.fault ? ` (${outcome.fault})` : "";
     const how = sent.lost === "all"
       ? "not sent, the POS has gone"
@@ -2321,12 +2370,19 @@ export class Journal implements Observer {
     );
   }
 
-  closed(connection: number, by: Side, used: boolean): void {
+  closed(connection: number, by: Side, used: boolean, how?: Closing): void {
     const last = used && this.#transactions.findLast((one) => one.connection === connection);
-    if (last) last.closed = { milliseconds: Date.now() - last.received.getTime(), by };
-    if (used || this.#settings.logLevel === "debug") {
-      this.#emit(() => ({ event: "closed", connection, by }));
-    }
+    const at = how?.at ?? new Date();
+    if (last) last.closed = { milliseconds: at.getTime() - last.received.getTime(), by };
+    if (!used && this.#settings.logLevel !== "debug") return;
+    const milliseconds = how && last ? last.closed?.milliseconds : undefined;
+    this.#emit(() => ({
+      event: "closed",
+      connection,
+      by,
+      ...(milliseconds !== undefined && { milliseconds }),
+      ...(how?.reset && { reset: true }),
+    }));
   }
 
   /** See {@linkcode Terminal.waitForTransaction}. */
@@ -2450,10 +2506,11 @@ function isOf(register: string | undefined, kept: Kept): boolean {
 
 /** A copy of what is kept of a transaction, with its messages. */
 function transactionOf({ register: _register, given: _given, ...kept }: Kept): Transaction {
-  const { request, answer, ...others } = structuredClone(kept);
+  const { request, due, answer, ...others } = structuredClone(kept);
   return {
     ...others,
     request: { ...request, ...readable(request.raw) },
+    ...(due && { due: { ...due, ...readable(due.raw) } }),
     ...(answer && { answer: { ...answer, ...readable(answer.raw) } }),
   };
 }
@@ -2467,7 +2524,7 @@ type Distributed = TerminalEvent extends infer Event
   : never;
 
 /** What a request asks for, for people. */
-function requestText(request: Readonly<Message>): string {
+export function requestText(request: Readonly<Message>): string {
   const action = meaning("CD", request["CD"])?.label ?? `action ${request["CD"] ?? "none"}`;
   const money = moneyText(request) ?? "";
   return printable(
@@ -2476,9 +2533,9 @@ function requestText(request: Readonly<Message>): string {
 }
 
 /** A message as the log shows it. */
-function logText({ raw, message }: WireMessage): string {
+function logText({ raw, message, ending = "" }: WireMessage): string {
   const fields = describe(message);
-  return printable(raw) + (fields && `\n${fields}`);
+  return printable(raw + ending) + (fields && `\n${fields}`);
 }
 
 /** What a terminal will do, for the line of the log at its start. */
@@ -2628,6 +2685,7 @@ export async function startTerminal(options: TerminalOptions = {}): Promise<Term
  * The terminal that its parts make: what was asked for, what decides, what happened, what listens.
  *
  * @param read Reads the outcomes that it is given: it may refuse some.
+ * @param changeable The names of what can be changed while it runs.
  */
 export function terminalOf(
   initial: Settings,
@@ -2635,6 +2693,7 @@ export function terminalOf(
   journal: Journal,
   listening: Listening,
   read: ReadOutcome = toOutcome,
+  changeable: readonly string[] = CHANGEABLE,
 ): Terminal {
   const { script } = steered;
   const { host, port } = listening;
@@ -2642,7 +2701,7 @@ export function terminalOf(
     const names = Object.keys(changes).filter((name) =>
       changes[name as keyof TerminalChanges] !== undefined
     );
-    checkNames("settings", "names from", CHANGEABLE, names);
+    checkNames("settings", "names from", changeable, names);
     const checked = checkOptions(changes, read);
     Object.assign(
       script,
@@ -2719,8 +2778,15 @@ export interface Program<Started extends { close(): Promise<void> }> {
   examples: readonly string[];
   /** The options that it has besides those of a terminal. */
   options: Options;
+  /**
+   * The options of a terminal that it has, where another one answers than the simulated. The others
+   * are known all the same, so that they can be refused in words. Default: all.
+   */
+  takes?: readonly string[];
   /** Starts it. */
   start: (options: TerminalOptions, command: Command) => Promise<Started>;
+  /** Its exit status when it is stopped. Default: 0. */
+  status?: (started: Started) => number;
 }
 
 /** What a command was asked to do. */
@@ -2743,23 +2809,32 @@ const rows = (table: Readonly<Record<string, string>>): string =>
 const AF_CODES = [...TAGS.get("AF")?.codes ?? []].map(([code, { label }]) => `${code} ${label}`);
 const HALF = Math.ceil(AF_CODES.length / 2);
 
-const ABOUT_OUTCOMES = `
+/** What the help says of outcomes, with or without what only a simulated terminal can do. */
+const aboutOutcomes = (simulated: boolean): string => `
 OUTCOME is words separated by commas, at most one of each kind:
 ${
   rows({
-    "how it ends": `${list(ENDINGS)}, or an AF code such as 07`,
-    "which card": list(CARDS),
-    "delay=SECONDS": "instead of --duration; delay=1..5: from a range, at random",
-    ...FLAGS,
+    ...(simulated && {
+      "how it ends": `${list(ENDINGS)}, or an AF code such as 07`,
+      "which card": list(CARDS),
+    }),
+    "delay=SECONDS": `${
+      simulated ? "instead of --duration" : "from the request to the answer"
+    }; delay=1..5: from a range, at random`,
+    ...(simulated ? FLAGS : { hangup: FLAGS.hangup }),
     "TAG=VALUE": "sets a tag of the answer, TAG= leaves it out; may be given again; " +
       "in a value \\, is a comma and \\\\ a backslash",
   })
 }and what goes wrong with the answer, at most one of these:
-${rows(Object.fromEntries(Object.entries(FAULTS).map(([word, { help }]) => [word, help])))}
+${rows(Object.fromEntries(Object.entries(FAULTS).map(([word, { help }]) => [word, help])))}${
+  simulated
+    ? `
 AF codes:
 ${
-  AF_CODES.slice(0, HALF)
-    .map((text, at) => `  ${text.padEnd(26)}${AF_CODES[at + HALF] ?? ""}\n`).join("")
+      AF_CODES.slice(0, HALF)
+        .map((text, at) => `  ${text.padEnd(26)}${AF_CODES[at + HALF] ?? ""}\n`).join("")
+    }`
+    : ""
 }`;
 
 /** The arguments as they were given. */
@@ -2783,13 +2858,14 @@ interface Values extends Omit<TerminalOptions, "outcome" | "when" | "next"> {
  */
 export function readArguments(
   args: readonly string[],
-  { name, summary, examples, options: own }: Omit<Program<Terminal>, "start"> = SERVER,
+  program: Omit<Program<Terminal>, "start" | "status"> = SERVER,
 ): Command | string {
-  const options = { ...OPTIONS, ...own };
+  const { name, summary, examples, options: own, takes } = program;
+  const options = optionsOf(program);
   const { values } = parseArgs(parseArgsConfig(options, args));
   if (values["help"]) {
     const shown = examples.map((args) => `  ${name} ${args}\n`).join("");
-    return `${summary}\n\nusage: ${name} [options]\n${helpText(options)}${ABOUT_OUTCOMES}
+    return `${summary}\n\nusage: ${name} [options]\n${helpText(options)}${aboutOutcomes(!takes)}
 examples:\n${shown}`;
   }
   if (values["version"]) return `${VERSION}\n`;
@@ -2825,6 +2901,20 @@ examples:\n${shown}`;
   return { terminal, interactive, json, warnings };
 }
 
+/** The options of a program. An empty help hides those of a terminal that it does not have. */
+function optionsOf({ options, takes }: Pick<Program<Terminal>, "options" | "takes">): Options {
+  const all = Object.entries<Option>(OPTIONS);
+  const has = (name: string): boolean => !takes || takes.includes(name);
+  return {
+    ...Object.fromEntries(
+      all.map(([name, option]) =>
+        has(name) || option.help === undefined ? [name, option] : [name, { ...option, help: "" }]
+      ),
+    ),
+    ...options,
+  };
+}
+
 function readWhen(texts: string[]): Record<string, Outcome> {
   const when: Record<string, Outcome> = Object.create(null);
   for (const text of texts) {
@@ -2841,7 +2931,7 @@ function readWhen(texts: string[]): Record<string, Outcome> {
  * Prints on a stream that may not take it: Deno and Bun then throw, Node emits an error. The streams
  * are not touched before they are needed: to set them up takes Bun a fifth of its start.
  */
-function print(stream: NodeJS.WriteStream, text: string): void {
+export function print(stream: NodeJS.WriteStream, text: string): void {
   const onError = ({ code, message }: NodeJS.ErrnoException): void => {
     // Without a reader of the log the terminal goes on. EAGAIN is Deno's, when a pipe is full.
     if (stream === process.stderr || code === "EAGAIN") return;
@@ -3034,9 +3124,10 @@ export async function runCommand<Started extends { close(): Promise<void> }>(
     const starting = program.start({ ...options, ...log }, command);
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
       process.once(signal, async () => {
-        await (await starting).close();
+        const started = await starting;
+        await started.close();
         updateScreen("");
-        process.exit(0);
+        process.exit(program.status?.(started) ?? 0);
       });
     }
     await starting;

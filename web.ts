@@ -37,6 +37,7 @@ import {
   ProtocolError,
   VERSION,
 } from "./protocol.ts";
+import { type ReplayOptions, startProxy } from "./proxy.ts";
 import {
   listen,
   modelsInWords,
@@ -56,6 +57,13 @@ import {
 
 /** What a terminal with an HTTP interface does. Everything has a default. */
 export interface WebOptions extends TerminalOptions {
+  /**
+   * Address or name of a real terminal that everything is passed on to, with :port if that is not
+   * 8888, see proxy.ts. Default: none, the terminal is simulated.
+   */
+  terminal?: string;
+  /** Shows what is masked otherwise of what goes through. Default: off. */
+  unmasked?: boolean;
   /** TCP port of the HTTP interface; 0 takes a free one, see {@linkcode WebTerminal.url}. Default: 8889. */
   webPort?: number;
   /** Address or name that it listens on. Default: 127.0.0.1, which only this machine can reach. */
@@ -96,6 +104,12 @@ const OPTIONS = {
     multiple: true,
     help: "another name that it may be asked for by; may be given again",
   },
+  terminal: {
+    heading: "The terminal",
+    value: "HOST",
+    help: "pass on to the real one there, HOST:PORT if that is not 8888 (simulated)",
+  },
+  unmasked: { help: "show what is masked of what goes through" },
   maxBody: { default: 65_536, min: 1, max: 2 ** 40 },
   bodyTimeout: { default: 10_000, min: 1, max: 86_400_000 },
   maxStreams: { default: 100, min: 0, max: 2 ** 40 },
@@ -502,9 +516,14 @@ export interface WebTerminal extends Terminal {
  * @throws {ListenError} One of them cannot listen there.
  */
 export async function startWeb(options: WebOptions = {}): Promise<WebTerminal> {
-  const number = (name: Exclude<keyof typeof OPTIONS, "webHost" | "webName">): number =>
-    inRange(name, OPTIONS[name], options[name]);
+  type NumberOption = Exclude<
+    keyof typeof OPTIONS,
+    "webHost" | "webName" | "terminal" | "unmasked"
+  >;
+  const number = (name: NumberOption): number => inRange(name, OPTIONS[name], options[name]);
   const {
+    terminal: real,
+    unmasked,
     webPort: _port,
     webHost = OPTIONS.webHost.default,
     webName = [],
@@ -521,6 +540,7 @@ export async function startWeb(options: WebOptions = {}): Promise<WebTerminal> {
     number("maxUnreadEvents"),
     number("maxWaits"),
   ];
+  if (unmasked && real === undefined) throw new OptionError("unmasked", "a terminal", real);
   const names = new Set(["localhost", webHost, ...webName].map((name) => name.toLowerCase()));
 
   let routes: ReturnType<typeof routesOf> = [];
@@ -579,7 +599,10 @@ export async function startWeb(options: WebOptions = {}): Promise<WebTerminal> {
   };
 
   const address = await listen(server, port, webHost);
-  const terminal = await startTerminal(others).catch((error) => {
+  const starting = real === undefined
+    ? startTerminal(others)
+    : startProxy({ ...others as ReplayOptions, terminal: real, ...(unmasked && { unmasked }) });
+  const terminal = await starting.catch((error) => {
     server.close();
     server.closeAllConnections();
     throw error;

@@ -1446,6 +1446,8 @@ test("web.ts --help has every option of server.ts, in lines of 80", patience, as
     "--web-port PORT",
     "--web-host HOST",
     "--web-name NAME",
+    "--terminal HOST",
+    undefined, // --unmasked
   ]);
   assert.match(web.stdout, /--web-port PORT .*\(8889\)/);
   assert.match(web.stdout, /--web-host HOST .*\(127\.0\.0\.1\)/);

@@ -1,0 +1,1539 @@
+#!/usr/bin/env -S deno run --allow-net
+// SPDX-License-Identifier: GPL-3.0-or-later
+/**
+ * Stands between a till and a real card payment terminal that speaks Caisse-AP over IP ("Concert
+ * V3"): shows and records what they say to each other, breaks answers on purpose, plays a recording
+ * without the terminal, and tells where the simulated terminal of server.ts differs from it.
+ *
+ * ```sh
+ * deno run --allow-net proxy.ts --terminal 192.168.1.20 --json > session.jsonl
+ * deno run --allow-net proxy.ts --replay < session.jsonl
+ * deno run --allow-net proxy.ts --compare < session.jsonl
+ * ```
+ *
+ * @example In a test suite: the customer has paid, and the till gets half of the answer
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { pay } from "./client.ts";
+ * import { startProxy } from "./proxy.ts";
+ * import { startTerminal } from "./server.ts";
+ *
+ * await using real = await startTerminal({ port: 0, host: "127.0.0.1", duration: 0 });
+ * await using proxy = await startProxy({ port: 0, host: "127.0.0.1", terminal: `127.0.0.1:${real.port}` });
+ * proxy.nextOutcome("truncate");
+ * await assert.rejects(pay({ port: proxy.port, amount: "112.45" }));
+ * const { due } = await proxy.waitForTransaction();
+ * assert.equal(due?.verdict?.status, "approved");
+ * ```
+ *
+ * @module
+ */
+import type { Buffer } from "node:buffer";
+import net from "node:net";
+import process from "node:process";
+import { setTimeout as sleep } from "node:timers/promises";
+import { CHECK_SETTINGS, CONNECT_ERRORS } from "./client.ts";
+import {
+  type Deviation,
+  DEVIATIONS,
+  deviations,
+  encodeText,
+  type Field,
+  type FramerOwner,
+  interpret,
+  inWords,
+  jsonLine,
+  type LogLevel,
+  mandatoryTags,
+  type Message,
+  MessageFramer,
+  missingTags,
+  movesMoney,
+  OptionError,
+  type Options,
+  printable,
+  ProtocolError,
+  type ReaderState,
+  type Received,
+  repeatedField,
+  seemsWhole,
+  type Verdict,
+} from "./protocol.ts";
+import {
+  type Card,
+  CARDS,
+  checkOptions,
+  CLOSE_TIMEOUT,
+  type Closing,
+  FAULTS,
+  formatOutcome,
+  HALF_CLOSE_WINDOW,
+  Journal,
+  listen,
+  type Listening,
+  MISSING_TAGS_GAP,
+  type ModelName,
+  type Outcome,
+  outcomeFor,
+  type OutcomeOrText,
+  print,
+  type ReadOutcome,
+  type Reply,
+  requestText,
+  runCommand,
+  type Segment,
+  type Sent,
+  serve,
+  type Session,
+  type Settings,
+  type Side,
+  startTerminal,
+  type Steered,
+  type Terminal,
+  type TerminalEvent,
+  terminalOf,
+  type TerminalOptions,
+  toOutcome,
+  type Transmission,
+  type WireMessage,
+} from "./server.ts";
+
+// ---------------------------------------------------------------- options
+
+/** The options of a terminal that mean something where another one answers, besides outcomes. */
+const OWN = [
+  "host",
+  "port",
+  "gap",
+  "keepAlive",
+  "maxRequest",
+  "maxConnections",
+  "log",
+  "logLevel",
+  "onEvent",
+] as const;
+
+/** How a recording is played: the options of a terminal that have to do with connections. */
+export type ReplayOptions = Pick<TerminalOptions, typeof OWN[number]>;
+
+/**
+ * What a proxy does. Outcomes are what is done to the real terminal's answer: faults, hangup, delay
+ * and TAG=VALUE. All other words of an outcome are an error, for the real terminal decides them.
+ */
+export interface ProxyOptions extends ReplayOptions {
+  /** Address or name of the real terminal, with :port if that is not 8888. */
+  terminal: string;
+  /** What is done to answers. Default: nothing. */
+  outcome?: OutcomeOrText;
+  /** The same for one transaction each, in order. */
+  next?: readonly OutcomeOrText[];
+  /** The same by amount: CB without leading zeros, else "*" and most of its last digits. */
+  when?: Readonly<Record<string, OutcomeOrText>>;
+  /**
+   * Shows and keeps what is masked otherwise: the values of AA, AB, AC, AM, AN, BH, BI, CF and CG,
+   * and the text of receipts. Default: off. On the wire nothing is ever masked.
+   */
+  unmasked?: boolean;
+}
+
+/** Reads outcomes, and refuses those that only a simulated terminal can mean, or any. */
+function reader(expected: string, mayChange: boolean): ReadOutcome {
+  return (outcome, option = "outcome") => {
+    const read = toOutcome(outcome, option);
+    const isSimulated = read.failure || read.card || read.pending;
+    if (!isSimulated && (mayChange || !changes(read))) return read;
+    throw new OptionError(option, expected, formatOutcome(read));
+  };
+}
+
+const readChange = reader(
+  "a fault, hangup, delay or TAG=VALUE: the real terminal decides the rest",
+  true,
+);
+const readNothing = reader("none: the recording decides that", false);
+
+/** Whether an outcome changes an answer that is there. */
+function changes({ fault, hangup, delay, tags }: Outcome): boolean {
+  return fault !== undefined || hangup === true || delay !== undefined || tags !== undefined;
+}
+
+/** Checks options, and refuses those of a simulated terminal. Outcomes are refused by `read`. */
+function check(options: TerminalOptions, who: string, read: ReadOutcome): Settings {
+  const settings = checkOptions({ ...options, duration: options.duration ?? 0 }, read);
+  const names: readonly string[] = [...OWN, "outcome", "next", "when"];
+  for (const [name, value] of Object.entries(options)) {
+    if (names.includes(name) || value === undefined || value === false) continue;
+    throw new OptionError(name, `none: ${who} decides that`, value);
+  }
+  return settings;
+}
+
+/** Where the real terminal is. */
+interface Place {
+  host: string;
+  port: number;
+}
+
+function readPlace(text: unknown, { host, port }: Settings): Place {
+  const address = typeof text === "string" ? text : "";
+  const [, inner, name, digits = "8888"] = // (1)(2)(3)
+    /^(?:\[([^\]\s]+)\]|([^\s\x00-\x1f\x7f:/[\]]+))(?::(\d{1,5}))?$/.exec(address) ?? [];
+  const place = { host: net.isIPv6(address) ? address : inner ?? name ?? "", port: Number(digits) };
+  if (place.host === "" || place.port < 1 || place.port > 65_535) {
+    const expected = "an address or a name, and :port if that is not 8888";
+    throw new OptionError("terminal", expected, text);
+  }
+  const own = /^(?:localhost|127\..*|::1|0\.0\.0\.0|::)?$/;
+  if (place.port === port && (place.host === host || (own.test(place.host) && own.test(host)))) {
+    const expected = `another port than ${port}, on which the proxy listens`;
+    throw new OptionError("terminal", expected, text);
+  }
+  return place;
+}
+
+// ---------------------------------------------------------------- masking
+
+/** Tags whose values a person should not find in a file. */
+const MASKED: ReadonlySet<string> = new Set("AA AB AC AM AN BH BI CF CG".split(" "));
+
+/** The head of a field that has to be masked, inside of another whose length is wrong. */
+const SWALLOWED = new RegExp(`(?:${[...MASKED, "AK", "ZT"].join("|")})\\d{3}`);
+
+/** The fields that a text begins with, and what is behind them. */
+function cutFields(raw: string): { fields: Field[]; rest: string } {
+  const fields: Field[] = [];
+  for (let at = 0;;) {
+    const [head = "", tag = "", length] = /^([A-Z]{2})(\d{3})/.exec(raw.slice(at, at + 5)) ?? [];
+    const end = at + head.length + Number(length);
+    if (!(end <= raw.length)) return { fields, rest: raw.slice(at) };
+    fields.push({ tag, value: raw.slice(at + head.length, end), at });
+    at = end;
+  }
+}
+
+/** Letters and digits, and whatever is not ASCII, as "*". */
+function maskText(text: string): string {
+  return text.replace(/[^\x00-\x2f\x3a-\x40\x5b-\x60\x7b-\x7f]/g, "*");
+}
+
+/** Base64, with the line feeds that are in it, of a text that is masked. */
+function maskReceipt(value: string): string {
+  const base64 = value.replace(/[\r\n=]/g, "");
+  if (/[^A-Za-z0-9+/]/.test(base64)) return maskText(value);
+  const whole = base64.length % 4 === 1 ? base64.slice(0, -1) : base64; // it may be cut
+  const masked = [...btoa(maskText(atob(whole))).replace(/=/g, "")];
+  return value.replace(/[^\r\n=]/g, () => masked.shift() ?? "A");
+}
+
+function maskValue(tag: string, value: string): string {
+  if (MASKED.has(tag)) return "*".repeat(value.length);
+  if (tag === "AK") return maskReceipt(value);
+  if (tag === "ZT") return maskRaw(value);
+  const shown = SWALLOWED.exec(value);
+  if (!shown) return value;
+  const end = shown.index + shown[0].length;
+  return value.slice(0, end) + "*".repeat(value.length - end);
+}
+
+/** A message as it may be shown, its length unchanged. Of what is malformed in it all is masked. */
+function maskRaw(raw: string): string {
+  const { fields, rest } = cutFields(raw);
+  const shown = fields.map(({ tag, value, at }) => raw.slice(at, at + 5) + maskValue(tag, value));
+  const [, head = "", tag = "", value = ""] = /^(([A-Z]{2})\d{3})(.*)$/s.exec(rest) ?? [];
+  return shown.join("") + (head ? head + maskValue(tag, value) : maskText(rest));
+}
+
+/** The same of what is quoted in a remark on a field, or on a message that cannot be read. */
+function maskQuoted(text: string, tag?: string): string {
+  const mask = (quoted: string): string =>
+    tag === undefined ? maskText(quoted) : maskValue(tag, quoted);
+  return text.replace(/"([^]*)"/, (_, quoted: string) => `"${mask(quoted)}"`);
+}
+
+/** What is given to the journal, and so to log, events and transactions. */
+interface Shown {
+  raw(raw: string): string;
+  received(received: Received): Received;
+  deviation(deviation: Deviation): Deviation;
+}
+
+const UNMASKED: Shown = {
+  raw: (raw) => raw,
+  received: (received) => received,
+  deviation: (deviation) => deviation,
+};
+
+const MASKING: Shown = {
+  raw: maskRaw,
+  received({ raw, fields, message, error }) {
+    const masked = Object.entries(message).map(([tag, value]) => [tag, maskValue(tag, value)]);
+    const why = error && maskQuoted(error.message.replace(/^at byte \d+: /, ""));
+    return {
+      raw: maskRaw(raw),
+      fields: fields.map((field) => ({ ...field, value: maskValue(field.tag, field.value) })),
+      message: Object.fromEntries(masked),
+      ...(why !== undefined && { error: new ProtocolError(why, error?.at) }),
+    };
+  },
+  deviation: (deviation) => ({ ...deviation, text: maskQuoted(deviation.text, deviation.tag) }),
+};
+
+/** A text as the message that it is, as far as it can be read. */
+function wireMessage(raw: string): WireMessage {
+  const message: Message = {};
+  for (const { tag, value } of cutFields(raw).fields) message[tag] ??= value;
+  return { raw, message };
+}
+
+// ---------------------------------------------------------------- reading along
+
+/** A part of a stream, and when it came, on the clock of performance.now(). */
+interface Piece {
+  at: number;
+  bytes: number;
+}
+
+/** A message, and how it came. */
+interface Heard {
+  received: Received;
+  /** Line ends and control characters right behind it. */
+  ending: string;
+  pieces: readonly Piece[];
+  /** Where in the stream it begins: bytes from 0. */
+  start: number;
+}
+
+/** What stands between messages. */
+const BETWEEN = /^[\r\n\x04\x06\x18]*/;
+
+/** Reads one direction of a connection beside it. Whatever it makes of the bytes, they go through. */
+class Ear {
+  readonly #newFramer: () => MessageFramer;
+  readonly #onHeard: (heard: Heard) => void;
+  #framer: MessageFramer;
+  #pieces: Piece[] = [];
+  /** What is not a message yet. */
+  text = "";
+  /** Bytes that came before that. */
+  taken = 0;
+
+  constructor(
+    how: Omit<FramerOwner, "onMessage">,
+    onHeard: (heard: Heard) => void,
+    most?: number,
+  ) {
+    const onMessage = (received: Received): void => this.#onMessage(received);
+    this.#newFramer = () => new MessageFramer({ ...how, onMessage }, most);
+    this.#framer = this.#newFramer();
+    this.#onHeard = onHeard;
+  }
+
+  get state(): ReaderState {
+    return this.#framer.state;
+  }
+
+  get message(): Readonly<Message> {
+    return this.#framer.message;
+  }
+
+  hear(chunk: string): void {
+    // What comes after something malformed may be messages again.
+    if (this.state === "malformed") this.#framer = this.#newFramer();
+    this.text += chunk;
+    this.#pieces.push({ at: performance.now(), bytes: chunk.length });
+    this.#framer.feed(chunk);
+    if (this.state === "empty" || this.state === "malformed") this.#cut(this.text.length);
+  }
+
+  /** Takes what is there as a message: whoever sent it waits for the other side now. */
+  take(): void {
+    const left = this.#framer.end();
+    if (left) this.#onMessage(left);
+  }
+
+  #onMessage(received: Received): void {
+    this.#cut(this.text.indexOf(received.raw));
+    const start = this.taken;
+    const [ending = ""] = BETWEEN.exec(this.text.slice(received.raw.length)) ?? [];
+    const pieces = this.#cut(received.raw.length + ending.length);
+    this.#onHeard({ received, ending, pieces, start });
+  }
+
+  /** Takes so many bytes away; gives the pieces that they came in. */
+  #cut(bytes: number): Piece[] {
+    const cut: Piece[] = [];
+    this.text = this.text.slice(bytes);
+    this.taken += bytes;
+    for (let left = bytes; left > 0;) {
+      const [piece] = this.#pieces;
+      if (!piece) break;
+      const part = Math.min(left, piece.bytes);
+      cut.push({ at: piece.at, bytes: part });
+      left -= part;
+      piece.bytes -= part;
+      if (piece.bytes === 0) this.#pieces.shift();
+    }
+    return cut;
+  }
+}
+
+/** The segments of a message, if there are several, with their milliseconds from a moment on. */
+function segmentsOf(pieces: readonly Piece[], from: number): Segment[] {
+  return pieces.map(({ at, bytes }) => ({ milliseconds: Math.round(at - from), bytes }));
+}
+
+/** A moment of performance.now() as a date. */
+function dateOf(at: number): Date {
+  return new Date(Date.now() - performance.now() + at);
+}
+
+// ---------------------------------------------------------------- the relay
+
+/** Milliseconds without a byte after which an answer that seems whole is one, as in client.ts. */
+const ANSWER_GAP = 100;
+/** Most milliseconds to wait for a connection (our choice: in a shop it takes a few). */
+const CONNECT_TIMEOUT = 10_000;
+/** Requests of a connection that may wait for answers; older ones count as not answered (our choice). */
+const MAX_WAITING = 100;
+/** Bytes that may wait behind an answer that is held, until no more is read (our choice). */
+const MAX_HELD = 65_536;
+
+/** A request on its way to the terminal, until its answer is through. */
+interface Turn extends Session {
+  transaction: number;
+  /** The request as it is. */
+  readonly request: Readonly<Message>;
+  /** The request as it is told. */
+  readonly told: Readonly<Message>;
+  /** When its last byte came, on the clock of performance.now(). */
+  readonly arrived: number;
+  /** What is done to its answer, if anything. */
+  readonly outcome: Outcome | undefined;
+  hasInterim: boolean;
+  /** What the POS was sent of an answer that was changed. */
+  sent: string;
+  /** What it had been sent when it left, if it left before the whole answer. */
+  gone?: string;
+}
+
+/** Milliseconds since the last byte of a request. */
+function since({ arrived }: Turn): number {
+  return Math.round(performance.now() - arrived);
+}
+
+/** What the relays of a proxy share. */
+interface Shared {
+  readonly settings: Settings;
+  readonly script: Settings;
+  readonly journal: Journal;
+  readonly place: Place;
+  readonly shown: Shown;
+  /** Is told whether the terminal could be reached. */
+  readonly onTried: (reached: boolean) => void;
+}
+
+/**
+ * A connection of the POS, and the one to the terminal that belongs to it. Bytes go through as they
+ * come, both ways; only an answer that is to be changed is held until it is whole. Beside that, both
+ * directions are read.
+ */
+class Relay {
+  readonly #pos: net.Socket;
+  readonly #number: number;
+  readonly #shared: Shared;
+  readonly #onDone: () => void;
+  readonly #address: string; // which a closed socket does not know any more
+  readonly #left = new AbortController();
+  readonly #asked: Ear;
+  readonly #answered: Ear;
+  readonly #turns: Turn[] = []; // that wait for the terminal, in their order
+  readonly #open = new Set<Turn>(); // not over: those, and the ones whose answer is being changed
+  #last: Turn | undefined; // the one answered last
+  #terminal: net.Socket | undefined;
+  #isConnected = false;
+  #isUsed = false;
+  #passed = 0; // bytes of the terminal's stream that were passed on, or changed
+  #work = Promise.resolve(); // what is to be sent after what is held
+  #waiting = 0; // pieces of that work
+  #held = 0; // bytes in it
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #closing: Closing & { by: Side } | undefined;
+  #isHungUp = false; // after an answer that was changed
+  #isDone = false;
+
+  constructor(pos: net.Socket, number: number, shared: Shared, onDone: () => void) {
+    this.#pos = pos;
+    this.#number = number;
+    this.#shared = shared;
+    this.#onDone = onDone;
+    this.#address = pos.remoteAddress ?? "";
+    const { gap, maxRequest } = shared.settings;
+    const onControl = (who: string) => (characters: string): void =>
+      this.#log("info", () => `the ${who} sent between messages: ${printable(characters)}`);
+    this.#asked = new Ear(
+      {
+        pause: (fields) => missingTags(fields).length === 0 ? gap : Math.max(gap, MISSING_TAGS_GAP),
+        onControl: onControl("POS"),
+      },
+      (heard) => this.#onRequest(heard),
+      maxRequest,
+    );
+    this.#answered = new Ear({
+      pause: (fields) => {
+        if (fields["AE"] === undefined) return Infinity;
+        return seemsWhole(this.#turn?.request ?? {}, fields) ? ANSWER_GAP : 10 * ANSWER_GAP;
+      },
+      onControl: onControl("terminal"),
+    }, (heard) => this.#onAnswer(heard));
+    this.#log("debug", () => `connected from ${this.#address} port ${pos.remotePort}`);
+    pos.setNoDelay(); // or the system would put segments together
+    this.#probe(pos);
+    pos.on("data", (chunk: Buffer) => this.#ask(chunk));
+    pos.on("end", () => this.#end());
+    onceClosed(pos, (error) => this.#lost(error));
+  }
+
+  /** The request that the terminal is answering. What is there of one is all of it by then. */
+  get #turn(): Turn | undefined {
+    if (this.#turns.length === 0) this.#asked.take();
+    return this.#turns[0];
+  }
+
+  /** Closes both connections if one of their transactions matches. */
+  drop(wanted: (session: Session) => boolean): void {
+    if ([...this.#open].some(wanted)) this.stop();
+  }
+
+  /** Ends both connections at once, with all that is under way. */
+  stop(): void {
+    this.#close("terminal");
+    clearTimeout(this.#timer);
+    this.#turns.length = 0;
+    for (const turn of this.#open) this.#over(turn);
+    this.#terminal?.destroy();
+    this.#pos.destroy();
+  }
+
+  #log(level: LogLevel, text: () => string): void {
+    this.#shared.journal.log(level, () => `#${this.#number} ${text()}`);
+  }
+
+  /** Has the system find out whether a peer is still there, so that one without power is not kept. */
+  #probe(socket: net.Socket): void {
+    const { keepAlive } = this.#shared.settings;
+    if (keepAlive > 0) socket.setKeepAlive(true, keepAlive);
+  }
+
+  // ---- bytes
+
+  #connect(): net.Socket {
+    const { place, onTried } = this.#shared;
+    const terminal = net.connect({ ...place, allowHalfOpen: true, noDelay: true });
+    const patience = setTimeout(() => {
+      terminal.destroy(new Error(`no connection within ${CONNECT_TIMEOUT / 1000} s`));
+    }, CONNECT_TIMEOUT);
+    terminal.on("connect", () => {
+      clearTimeout(patience);
+      this.#isConnected = true;
+      this.#probe(terminal);
+      onTried(true);
+    });
+    terminal.on("data", (chunk: Buffer) => this.#answer(chunk));
+    terminal.on("end", () => this.#hangUp());
+    onceClosed(terminal, (error) => {
+      clearTimeout(patience);
+      if (error && !this.#isConnected) this.#unreachable(error);
+      else if (error) this.#hangUp(true);
+      this.#done();
+    });
+    return terminal;
+  }
+
+  /** Passes on what the POS sends. */
+  #ask(chunk: Buffer): void {
+    this.#isUsed = true;
+    if (this.#isHungUp) return; // no terminal is asked for what it cannot answer
+    if (this.#terminal?.destroyed) return reset(this.#pos);
+    this.#terminal ??= this.#connect();
+    pass(chunk, this.#pos, this.#terminal);
+    this.#takeAnswer();
+    this.#asked.hear(chunk.toString("latin1"));
+  }
+
+  /** Passes on what the terminal sends, unless an answer in it is to be changed. */
+  #answer(chunk: Buffer): void {
+    const text = chunk.toString("latin1");
+    // A terminal that answers has got the whole request.
+    if (BETWEEN.exec(text)?.[0] !== text) void this.#turn;
+    const ear = this.#answered;
+    if (this.#waiting === 0 && !this.#turns.some(({ outcome }) => outcome)) {
+      const behind = ear.text.slice(Math.max(0, this.#passed - ear.taken));
+      if (behind !== "") this.#pos.write(behind, "latin1"); // the rest of what was held
+      this.#passed = ear.taken + ear.text.length + text.length;
+      if (this.#terminal) pass(chunk, this.#terminal, this.#pos);
+    }
+    ear.hear(text);
+  }
+
+  /** Does something after all that is held is out; at once, if nothing is. */
+  #afterHeld(work: () => void | Promise<void>, bytes = 0): void {
+    if (this.#waiting === 0 && bytes === 0) {
+      void work();
+      return;
+    }
+    this.#waiting++;
+    this.#held += bytes;
+    if (this.#held > MAX_HELD) this.#terminal?.pause();
+    this.#work = this.#work.then(work).then(() => {
+      this.#waiting--;
+      this.#held -= bytes;
+      if (this.#held <= MAX_HELD && !this.#pos.writableNeedDrain) this.#terminal?.resume();
+    });
+  }
+
+  /** Resolves at a time of performance.now(); never if the relay is stopped before. */
+  #sleepUntil(time: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.#timer = setTimeout(resolve, Math.max(0, Math.ceil(time - performance.now())));
+    });
+  }
+
+  // ---- ends
+
+  /** Remembers which side was closed first, and how. */
+  #close(by: Side, reset = false): void {
+    this.#closing ??= { by, at: new Date(), ...(reset && { reset }) };
+  }
+
+  /** The POS has closed its side. It may have gone, or wait for its answer as nc does. */
+  #end(): void {
+    if (this.#isDone) return; // Bun ends sockets that are closed
+    this.#close("pos");
+    this.#takeAnswer();
+    this.#asked.take();
+    this.#leave(HALF_CLOSE_WINDOW);
+    (this.#terminal ?? this.#pos).end();
+  }
+
+  /** The connection to the POS is closed. */
+  #lost(error: Error | undefined): void {
+    if (error) {
+      this.#close("pos", true);
+      this.#takeAnswer();
+      this.#asked.take();
+      this.#leave(0);
+    }
+    if (error && this.#terminal && this.#isConnected) reset(this.#terminal);
+    else this.#terminal?.destroy();
+    this.#done();
+  }
+
+  /** The POS has left. Its transactions end without it, if they are at least so old. */
+  #leave(notBefore: number): void {
+    this.#left.abort("the POS has closed its side");
+    const { journal, shown } = this.#shared;
+    const ear = this.#answered;
+    for (const turn of this.#open) {
+      const milliseconds = since(turn);
+      if (turn.gone !== undefined || milliseconds < notBefore) continue;
+      const passed = ear.text.slice(0, Math.max(0, this.#passed - ear.taken));
+      turn.gone = turn === this.#turns[0] ? passed : turn.sent;
+      journal.gone(turn, { milliseconds, sent: shown.raw(turn.gone) });
+    }
+  }
+
+  /** The terminal has closed its side, or reset the connection. */
+  #hangUp(isReset = false): void {
+    this.#close("terminal", isReset);
+    if (isReset || this.#asked.state === "whole") this.#asked.take();
+    this.#answered.take();
+    for (const turn of this.#turns.splice(0)) {
+      const how = isReset ? "reset" : "closed";
+      const text = `the terminal ${how} the connection without an answer`;
+      if (turn.gone === undefined) this.#shared.journal.warn(turn, { code: "unanswered", text });
+      this.#over(turn);
+    }
+    this.#afterHeld(() => void (isReset ? reset(this.#pos) : this.#pos.end()));
+  }
+
+  #unreachable(error: NodeJS.ErrnoException): void {
+    const { journal, place: { host, port }, onTried } = this.#shared;
+    onTried(false);
+    this.#close("terminal");
+    const why = CONNECT_ERRORS[error.code ?? ""] ?? error.message;
+    const text = `cannot reach the terminal at ${host} port ${port}: ${why}; ${CHECK_SETTINGS}`;
+    const turn = this.#turn;
+    if (turn) journal.warn(turn, { code: "unreachable", text }, "error");
+    else this.#log("error", () => text);
+    for (const turn of this.#turns.splice(0)) this.#over(turn);
+    this.#pos.destroy();
+  }
+
+  /** Both connections are closed. */
+  #done(): void {
+    const isOpen = !this.#pos.destroyed || (this.#terminal && !this.#terminal.destroyed);
+    if (isOpen || this.#isDone) return;
+    this.#isDone = true;
+    this.#asked.take();
+    this.#answered.take();
+    const { by = "pos", ...how } = this.#closing ?? { at: new Date() };
+    this.#log("debug", () => "closed");
+    this.#shared.journal.closed(this.#number, by, this.#isUsed, how);
+    this.#afterHeld(() => {
+      for (const turn of this.#open) this.#over(turn);
+    });
+    this.#onDone();
+  }
+
+  // ---- messages
+
+  #over(turn: Turn): void {
+    this.#open.delete(turn);
+    this.#shared.journal.over(turn);
+  }
+
+  #onRequest({ received, ending, pieces }: Heard): void {
+    const { script, journal, shown } = this.#shared;
+    const found = deviations(received);
+    const isRest = received.fields.length > 0 && received.fields[0]?.tag !== "CZ";
+    const isAsking = this.#turns.length > 0;
+    if (isRest && (this.#last ?? isAsking)) {
+      const text = isAsking
+        ? "expected the whole request at once, these fields came later"
+        : "expected no more fields after the answer";
+      found.unshift({ code: "late", text });
+    }
+    const isRefused = found.some(({ code }) => DEVIATIONS[code] === "always");
+    const outcome = isRefused || (isRest && isAsking)
+      ? {}
+      : outcomeFor(received.message, script) ?? script.outcome as Outcome;
+    const told = shown.received(received);
+    const arrived = pieces.at(-1)?.at ?? performance.now();
+    const turn: Turn = {
+      connection: this.#number,
+      transaction: 0,
+      address: this.#address,
+      received: dateOf(arrived),
+      deviations: found.map((deviation) => shown.deviation(deviation)),
+      segments: segmentsOf(pieces, arrived),
+      ending,
+      signal: this.#left.signal,
+      request: received.message,
+      told: told.message,
+      arrived,
+      outcome: changes(outcome) ? outcome : undefined,
+      hasInterim: false,
+      sent: "",
+    };
+    turn.transaction = journal.request(turn, told);
+    if (isRest && isAsking) return journal.over(turn); // which gets no answer of its own
+    journal.decided(turn, turn.outcome);
+    this.#open.add(turn);
+    this.#turns.push(turn);
+    if (this.#turns.length > MAX_WAITING) this.#over(this.#turns.shift()!);
+  }
+
+  /** Takes an answer that seems whole as such, since the POS does: it asks again, or leaves. */
+  #takeAnswer(): void {
+    const [turn] = this.#turns;
+    const ear = this.#answered;
+    if (turn && ear.state === "whole" && seemsWhole(turn.request, ear.message)) ear.take();
+  }
+
+  #onAnswer({ received, ending, pieces, start }: Heard): void {
+    const { journal, shown } = this.#shared;
+    const turn = this.#turn;
+    const bytes = received.raw + ending;
+    const unsent = bytes.slice(Math.max(0, this.#passed - start));
+    this.#passed = Math.max(this.#passed, start + bytes.length);
+    const passOn = (): void => {
+      if (unsent === "") return;
+      this.#afterHeld(() => void this.#write(unsent), unsent.length);
+    };
+    const { raw, message, error } = shown.received(received);
+    if (!turn) {
+      passOn();
+      const text = `the terminal sent without being asked: "${printable(raw)}"`;
+      if (this.#last) return journal.warn(this.#last, { code: "unasked", text });
+      return this.#log("warn", () => text);
+    }
+    const segments = segmentsOf(pieces, turn.arrived);
+    const { milliseconds = 0 } = segments.at(-1) ?? {};
+    const answer: Sent = {
+      raw,
+      message,
+      ...(ending && { ending }),
+      ...(segments.length > 1 && { segments }),
+      verdict: verdictOf(turn.told, { ...received, message, ...(error && { error }) }),
+    };
+    const at = dateOf(pieces.at(-1)?.at ?? performance.now());
+    const status = received.error ? undefined : received.message["AE"];
+    if (status === "11" && turn.request["BA"] !== "1") {
+      passOn();
+      turn.hasInterim = true;
+      return journal.answer(turn, answer, milliseconds, at);
+    }
+    if (turn.hasInterim && !received.error && status === undefined) return passOn(); // the rest of that
+    this.#turns.shift();
+    this.#last = turn;
+    const { outcome, gone } = turn;
+    if (outcome) {
+      journal.due(turn, answer, milliseconds);
+      this.#tell(answer, milliseconds);
+      return this.#afterHeld(() => this.#change(turn, outcome, received, ending), bytes.length);
+    }
+    passOn();
+    const isPart = gone !== undefined && gone !== "" && gone.length < received.raw.length;
+    journal.due(turn, answer, isPart ? milliseconds : undefined);
+    const sent: Sent = isPart
+      ? { ...wireMessage(shown.raw(gone)), lost: "rest" }
+      : { ...answer, ...(gone !== undefined && { lost: "all" }) };
+    journal.answer(turn, sent, milliseconds, at);
+    this.#tell(answer, milliseconds);
+    this.#over(turn);
+  }
+
+  /** Tells what an answer means. */
+  #tell({ verdict }: Sent, milliseconds: number): void {
+    if (!verdict) return;
+    const { status } = verdict;
+    const after = `after ${milliseconds} ms`;
+    if (status === "invalid") {
+      this.#log("warn", () => `the answer ${after} is not usable: ${verdict.error}`);
+    } else {
+      const why = status === "declined"
+        ? `: ${inWords(verdict.failure)}${verdict.failure.code && `, AF ${verdict.failure.code}`}`
+        : "";
+      this.#log("info", () => `${status} ${after}${why}`);
+    }
+  }
+
+  /** Sends to the POS; tells whether it was still there. */
+  #write(text: string): boolean {
+    const { writable } = this.#pos;
+    if (writable) this.#pos.write(text, "latin1");
+    return writable;
+  }
+
+  /** Sends something else than what the terminal has answered, the way our own terminal does. */
+  async #change(
+    turn: Turn,
+    { fault, hangup, tags, delay = 0 }: Outcome,
+    { raw: answered, error }: Received,
+    ending: string,
+  ): Promise<void> {
+    const { journal, shown } = this.#shared;
+    const { CD: action, BA: atOnce } = turn.request;
+    const [min, max] = typeof delay === "number" ? [delay, delay] : delay;
+    const seconds = min + Math.random() * (max - min);
+    if (seconds > 0 && action !== "I" && atOnce !== "1") {
+      await this.#sleepUntil(turn.arrived + seconds * 1000);
+    }
+    const raw = tags && !error ? withTags(answered, tags) : answered;
+    const { segments, pause = 0, then }: Transmission = fault
+      ? FAULTS[fault].send(raw)
+      : { segments: [raw + ending] };
+    const sent: Segment[] = [];
+    for (const [index, segment] of segments.entries()) {
+      const wait = typeof pause === "number" ? pause : pause[index - 1] ?? 0;
+      if (index > 0) await this.#sleepUntil(performance.now() + wait);
+      if ((index > 0 && turn.gone !== undefined) || !this.#write(segment)) break;
+      turn.sent += segment;
+      sent.push({ milliseconds: since(turn), bytes: segment.length });
+    }
+    const whole = segments.join("");
+    const isLost = turn.sent !== whole || turn.gone !== undefined;
+    const isPart = isLost && turn.sent !== "" && turn.sent !== whole;
+    if (whole === "") journal.nothing(turn);
+    else {
+      journal.answer(turn, {
+        ...wireMessage(shown.raw(isPart ? turn.sent : whole)),
+        ...(isLost && { lost: isPart ? "rest" : "all" }),
+        ...(sent.length > 1 && { segments: sent }),
+      }, since(turn));
+    }
+    if (whole !== "" || then || this.#pos.destroyed) this.#over(turn);
+    if (!then && !(hangup && whole !== "")) return;
+    this.#close("terminal", then === "reset");
+    this.#isHungUp = true;
+    if (then === "reset") return reset(this.#pos);
+    this.#pos.end();
+    setTimeout(() => this.#pos.destroy(), CLOSE_TIMEOUT).unref();
+  }
+}
+
+/** Calls a function when a socket is closed, with the error if there was one. */
+function onceClosed(socket: net.Socket, done: (error?: NodeJS.ErrnoException) => void): void {
+  let error: Error | undefined;
+  socket.on("error", (why) => error = why);
+  socket.on("close", () => done(error));
+}
+
+/** Resets a connection. While it is being ended Node cannot, and would keep the socket for ever. */
+function reset(socket: net.Socket): void {
+  if (socket.writableEnded && !socket.writableFinished) socket.destroy();
+  else socket.resetAndDestroy();
+}
+
+/** Writes to one socket what came from the other, which waits while this one does not read. */
+function pass(chunk: Buffer, from: net.Socket, to: net.Socket): void {
+  if (!to.writable || to.write(chunk)) return;
+  from.pause();
+  to.once("drain", () => from.resume());
+}
+
+/** What an answer means for its request; one that is malformed or has a tag twice is not usable. */
+function verdictOf(request: Readonly<Message>, answer: Received): Verdict {
+  const repeated = repeatedField(answer);
+  const error = answer.error?.message ?? (repeated && `tag ${repeated.tag} is there twice`);
+  return error === undefined ? interpret(request, answer.message) : { status: "invalid", error };
+}
+
+/** A message with tags set, or left out where the value is "". */
+function withTags(raw: string, tags: Readonly<Message>): string {
+  const { fields, rest } = cutFields(raw);
+  const field = (tag: string, value: string): string => value && encodeText({ [tag]: value });
+  const own = fields.map(({ tag, value, at }) =>
+    tags[tag] === undefined ? raw.slice(at, at + 5 + value.length) : field(tag, tags[tag])
+  );
+  const more = Object.entries(tags).filter(([tag]) => !fields.some((field) => field.tag === tag));
+  return [...own, ...more.map(([tag, value]) => field(tag, value)), rest].join("");
+}
+
+// ---------------------------------------------------------------- the proxy
+
+/** A proxy that is running: a terminal, as its POS and its tests see it. */
+export interface Proxy extends Terminal {
+  /** Whether the real terminal could be reached so far; undefined before the first try. */
+  readonly reached: boolean | undefined;
+}
+
+/**
+ * Starts a proxy. It connects to the real terminal when the first byte of a POS comes.
+ *
+ * @throws {OptionError} An option is not as it must be, or one that only a simulated terminal has.
+ * @throws {ProtocolError} An outcome sets a tag or a value that cannot be sent.
+ * @throws {ListenError} It cannot listen there.
+ */
+export async function startProxy(options: ProxyOptions): Promise<Proxy> {
+  const { terminal, unmasked = false, ...others } = options;
+  const settings = check(others, "the real terminal", readChange);
+  const place = readPlace(terminal, settings);
+  if (typeof unmasked !== "boolean") throw new OptionError("unmasked", "true or false", unmasked);
+  const script: Settings = { ...settings, next: [...settings.next] };
+  const words = (outcome: Outcome): string => formatOutcome(outcome).replace(/^success,?/, "");
+  const journal = new Journal(settings, words);
+  let reached: boolean | undefined;
+  const onTried = (isThere: boolean): void => void (reached = isThere || reached === true);
+  const shown = unmasked ? UNMASKED : MASKING;
+  const listening = await relayAll({ settings, script, journal, place, shown, onTried });
+  const to = `passing on to ${place.host} port ${place.port}`;
+  journal.listening(listening.host, listening.port, to);
+  const steered = { ...UNSTEERED, script };
+  const proxy = terminalOf(settings, steered, journal, listening, readChange, [
+    "outcome",
+    "when",
+  ]);
+  return Object.create(proxy, { reached: { get: () => reached, enumerable: true } });
+}
+
+/** What of a terminal is not there where another one decides. */
+const UNSTEERED: Omit<Steered, "script"> = { waiting: [], decide: () => false, forget() {} };
+
+/** Listens, and makes a relay for each connection. */
+async function relayAll(shared: Shared): Promise<Listening> {
+  const { settings: { host: name, port: wanted, maxConnections }, journal } = shared;
+  const relays = new Set<Relay>();
+  let accepted = 0;
+  let onEmpty: (() => void) | undefined;
+  const server = net.createServer({ allowHalfOpen: true }, (socket) => {
+    const number = ++accepted;
+    if (relays.size >= maxConnections) {
+      journal.log("warn", () => `#${number} closed: ${relays.size} connections are open already`);
+      socket.on("error", () => {}).destroy();
+      return;
+    }
+    const relay = new Relay(socket, number, shared, () => {
+      relays.delete(relay);
+      if (relays.size === 0) onEmpty?.();
+    });
+    relays.add(relay);
+  });
+  const { address: host, port } = await listen(server, wanted, name);
+  const shut = async (): Promise<void> => {
+    const empty = new Promise<void>((resolve) => {
+      if (relays.size === 0) resolve();
+      else onEmpty = resolve;
+    });
+    for (const relay of relays) relay.stop();
+    await Promise.all([new Promise((resolve) => server.close(resolve)), empty]);
+  };
+  let closed: Promise<void> | undefined;
+  return {
+    host,
+    port,
+    drop: (wanted) => relays.forEach((relay) => relay.drop(wanted)),
+    close: () => closed ??= shut(),
+  };
+}
+
+// ---------------------------------------------------------------- recordings
+
+/** A message of a recording. */
+interface Wire extends WireMessage {
+  segments: readonly Segment[];
+  /** From the last byte of the request to its own. */
+  milliseconds: number;
+}
+
+/** A request of a recording, and what the terminal made of it. */
+interface Exchange {
+  /** The line that the request is on, from 1. */
+  line: number;
+  /** Which connection it was on: the run that was recorded, and its number. */
+  connection: string;
+  /** The same, and the number of the transaction. */
+  key: string;
+  request: Wire;
+  isMalformed: boolean;
+  interim?: Wire;
+  answer?: Wire;
+  /** Whether the POS was sent something else than the answer. */
+  isChanged?: boolean;
+  /** That the POS had left after so many milliseconds. */
+  gone?: number;
+  /** How the connection was closed after it. */
+  closed?: { by: Side; milliseconds: number; reset: boolean };
+}
+
+/** What is read of the event on a line. */
+type Recorded = Wire & {
+  event: string;
+  connection?: number;
+  transaction?: number;
+  by?: Side;
+  reset?: boolean;
+};
+
+/** Reads a line of a recording. */
+function readEvent(text: string): Recorded | undefined {
+  try {
+    const { raw = "", ending = "", segments = [], milliseconds = 0, ...about } = JSON.parse(text);
+    const isTiming = (time: Partial<Segment>): boolean =>
+      Number.isFinite(time.bytes) && Number.isFinite(time.milliseconds);
+    const fits = typeof about.event === "string" && `${raw}${ending}` === raw + ending &&
+      Number.isFinite(milliseconds) && segments.every(isTiming);
+    const isAbout = Number.isInteger(about.connection) && Number.isInteger(about.transaction);
+    const isMessage = /^(?:request|invalid|answer|due)$/.test(about.event);
+    if (!fits || (isMessage && (raw === "" || !isAbout))) return undefined;
+    return { ...about, ...wireMessage(raw), ending, segments, milliseconds };
+  } catch {
+    return undefined; // no JSON, or null
+  }
+}
+
+/** Reads a recording: the lines that `--json` prints, of one run or of several. */
+function readRecording(text: string, option = "recording"): Exchange[] {
+  const exchanges: Exchange[] = [];
+  let run = 0;
+  for (const [index, lineText] of text.split("\n").entries()) {
+    if (lineText.trim() === "") continue;
+    const line = index + 1;
+    const recorded = readEvent(lineText);
+    if (!recorded) {
+      const got = lineText.length > 80 ? `${lineText.slice(0, 80)}...` : lineText;
+      throw new OptionError(option, `the event of a recording on line ${line}`, got);
+    }
+    const { event, connection: number, transaction, by, reset = false, ...wire } = recorded;
+    if (event === "listening") run++;
+    const connection = `${run}/${number}`;
+    const key = `${connection}/${transaction}`;
+    const { milliseconds } = wire;
+    if (event === "request" || event === "invalid") {
+      exchanges.push({ line, connection, key, request: wire, isMalformed: event === "invalid" });
+      continue;
+    }
+    const isLast = event === "closed";
+    const exchange = exchanges.findLast((one) =>
+      isLast ? one.connection === connection : one.key === key
+    );
+    if (!exchange) continue;
+    if (event === "due" || (event === "answer" && !exchange.isChanged)) {
+      if (exchange.answer) exchange.interim = exchange.answer;
+      exchange.answer = wire;
+      exchange.isChanged = event === "due";
+    } else if (event === "gone") exchange.gone = milliseconds;
+    else if (isLast && by && !exchange.isChanged) exchange.closed = { by, milliseconds, reset };
+  }
+  return exchanges;
+}
+
+// ---- playing one
+
+/** Tags that may differ from the recorded request: what changes from payment to payment. */
+const FREE: ReadonlySet<string> = new Set([..."CA CB CH CJ ID IM ZT".split(" "), ...MASKED]);
+
+/** What of a request decides which recorded one it is like. */
+function likeness({ raw, message }: WireMessage, isMalformed: boolean): string {
+  if (isMalformed) return maskRaw(raw);
+  return Object.entries(message).filter(([tag]) => !FREE.has(tag)).map(([tag, value]) =>
+    `${tag} ${value}`
+  ).sort().join(", ");
+}
+
+/**
+ * Plays a recording: a request that is the same as a recorded one, but for amount, register, private
+ * data and identifiers, gets its answer, with those of the request in it, in the segments and after
+ * the pauses of the recording. Several that are alike take turns. Others get AE 01, AF 12.
+ *
+ * @param recording The lines that `proxy.ts --json` has printed.
+ * @throws {OptionError} A line is no event, or an option is not as it must be.
+ * @throws {ListenError} It cannot listen there.
+ */
+export async function startReplay(
+  recording: string,
+  options: ReplayOptions = {},
+): Promise<Terminal> {
+  const settings = check(options, "the recording", readNothing);
+  const script: Settings = { ...settings, next: [] };
+  const recorded = new Map<string, Exchange[]>();
+  for (const exchange of readRecording(recording)) {
+    const key = likeness(exchange.request, exchange.isMalformed);
+    recorded.set(key, [...recorded.get(key) ?? [], exchange]);
+  }
+  const turns = new Map<string, number>();
+  const journal = new Journal(settings);
+  const listening = await serve(settings, (received, session) => {
+    const key = likeness(received, received.error !== undefined);
+    const alike = recorded.get(key) ?? [];
+    const turn = turns.get(key) ?? 0;
+    const exchange = alike[turn % alike.length];
+    turns.set(key, turn + 1);
+    if (exchange) return replyOf(exchange, received.message);
+    const text = `the recording has no request with ${printable(key)}`;
+    journal.warn(session, { code: "not-recorded", text });
+    return { answer: unknownAction(received.message) };
+  }, journal);
+  journal.listening(listening.host, listening.port, `playing ${recorded.size} kinds of requests`);
+  const steered = { ...UNSTEERED, script, forget: () => turns.clear() };
+  return terminalOf(settings, steered, journal, listening, readNothing, []);
+}
+
+/** The answer to what a terminal does not know. (3) */
+function unknownAction(request: Readonly<Message>): WireMessage {
+  const tags = mandatoryTags(request["CD"]).filter((tag) => request[tag]);
+  const echo = Object.fromEntries(tags.map((tag) => [tag, request[tag] ?? ""]));
+  return wireMessage(encodeText({ ...echo, AE: "01", AF: "12" }));
+}
+
+/** What is answered to a request as it was to a recorded one. */
+function replyOf({ request, interim, answer, closed }: Exchange, asked: Message): Reply {
+  const by = closed?.by === "terminal" ? closed : undefined;
+  if (!answer) {
+    const transmission: Transmission = {
+      segments: [],
+      ...(by && { then: by.reset ? "reset" : "close" }),
+    };
+    const delay = (by?.milliseconds ?? 0) / 1000;
+    return { answer: unknownAction(asked), delay, transmission };
+  }
+  const own = (tag: string, said: string): string | undefined =>
+    ownValue(tag, said, request.message[tag], asked[tag]);
+  const segments = cutAs(answer, own);
+  const times = answer.segments.map(({ milliseconds }) => milliseconds);
+  const [first = answer.milliseconds] = times;
+  return {
+    answer: wireMessage(segments.join("")),
+    delay: Math.max(0, first) / 1000,
+    transmission: {
+      segments,
+      pause: times.slice(1).map((time, index) => time - (times[index] ?? 0)),
+      ...(by?.reset && { then: "reset" }),
+    },
+    ...(by && { close: Math.max(0, by.milliseconds - answer.milliseconds) / 1000 }),
+    ...(interim && {
+      interim: wireMessage(cutAs(interim, own).join("")),
+      interimDelay: interim.milliseconds / 1000,
+    }),
+  };
+}
+
+/** The value of a request that stands for one which the recorded answer had of its own, if any. */
+function ownValue(
+  tag: string,
+  said: string,
+  recorded: string | undefined,
+  asked: string | undefined,
+): string | undefined {
+  if (recorded === undefined || asked === undefined || !FREE.has(tag)) return undefined;
+  if (said === recorded) return asked;
+  const withoutZeros = (amount: string): string => amount.replace(/^0+/, "");
+  if (tag === "CB" && withoutZeros(said) === withoutZeros(recorded)) {
+    return asked.padStart(said.length, "0"); // (5)
+  }
+  return tag === "CF" && recorded.startsWith(said) ? asked.slice(0, said.length) : undefined; // (9)
+}
+
+/** A message in its recorded segments, with other values in it, to which their sizes adapt. */
+function cutAs(
+  { raw, ending = "", segments }: Wire,
+  other: (tag: string, value: string) => string | undefined = () => undefined,
+): string[] {
+  const { fields, rest } = cutFields(raw);
+  let text = "";
+  const starts: [before: number, now: number][] = [];
+  for (const { tag, value, at } of fields) {
+    starts.push([at, text.length]);
+    const now = other(tag, value);
+    text += now === undefined ? raw.slice(at, at + 5 + value.length) : encodeText({ [tag]: now });
+  }
+  starts.push([raw.length - rest.length, text.length]);
+  text += rest + ending;
+  let sum = 0;
+  const cuts = segments.slice(0, -1).map(({ bytes }) => {
+    sum += bytes;
+    const index = starts.findLastIndex(([before]) => before <= sum);
+    const [before = 0, now = 0] = starts[index] ?? [];
+    return Math.min(now + sum - before, starts[index + 1]?.[1] ?? text.length);
+  });
+  return [0, ...cuts].map((from, index) => text.slice(from, cuts[index] ?? text.length));
+}
+
+// ---- comparing one
+
+/** Something in which the simulated terminal differs from the recorded one. */
+export interface Difference {
+  /**
+   * In what: that there is an answer, an AE 11 before it, its tags, their order, the size or the
+   * value of one, what comes behind it, segments, time, the end of the connection, or in how many
+   * requests the bytes were read.
+   */
+  what:
+    | "answer"
+    | "interim"
+    | "tags"
+    | "order"
+    | "size"
+    | "value"
+    | "ending"
+    | "segments"
+    | "time"
+    | "closed"
+    | "requests";
+  /** The tag, if it is about one. */
+  tag?: string;
+  /** What the recorded terminal did. */
+  recorded: string;
+  /** What the simulated one does. */
+  simulated: string;
+}
+
+/** A recorded exchange, held against what the simulated terminal answers to the same bytes. */
+export interface Comparison {
+  /** The line of the recording that the request is on, from 1. */
+  line: number;
+  /** The request. */
+  request: Readonly<Message>;
+  /** The outcome that the simulated terminal was given, for its answer to be like the recorded. */
+  outcome: string;
+  /** In what it differs. */
+  differences: Difference[];
+}
+
+/** Milliseconds within which an answer is at once: longer, and a person had part in it (our choice). */
+const AT_ONCE = 1_000;
+/** Seconds that the simulated terminal takes for one that is not. */
+const LATER = 0.5;
+/** Most milliseconds that a pause between segments is waited for, and an answer. */
+const [MAX_PAUSE, ANSWER_TIMEOUT] = [2_000, 5_000];
+/** Milliseconds after which the simulated terminal gives no answer either. */
+const SILENCE = 300;
+/** Milliseconds in which the simulated terminal would have closed the connection. */
+const CLOSES_WITHIN = 50;
+/** Tags whose values are random, of a card, or a terminal's own: only their sizes are compared. */
+const BY_SIZE: ReadonlySet<string> = new Set([
+  ...MASKED,
+  ..."AD AG AH AI AK AP AQ ID IM ZT".split(" "),
+]);
+
+/**
+ * Holds a recording against the simulated terminal of server.ts: it is sent what the recorded one
+ * was sent, in the same segments, and told how each transaction ended.
+ *
+ * @param recording The lines that `proxy.ts --json` has printed.
+ * @param options Which model of a terminal is simulated. Default: that of server.ts.
+ * @throws {OptionError} A line is no event, or there is no such model.
+ */
+export async function compareRecording(
+  recording: string,
+  { model }: { model?: ModelName } = {},
+): Promise<Comparison[]> {
+  const exchanges = readRecording(recording);
+  const contracts = exchanges.map(({ answer }) => answer?.message["CG"] ?? "");
+  const contract = contracts.find((contract) => /^[\x20-\xff]{1,10}$/.test(contract));
+  let events = "";
+  await using terminal = await startTerminal({
+    port: 0,
+    host: "127.0.0.1",
+    duration: 0,
+    ...(contract && { sellerContract: contract }),
+    ...(model !== undefined && { model }),
+    onEvent: (event: TerminalEvent) => events += jsonLine(event),
+  });
+  const sockets = new Map<string, Till>();
+  const comparisons: Comparison[] = [];
+  for (const exchange of exchanges) {
+    const { connection, line, request: { message }, closed } = exchange;
+    const outcome = outcomeOf(exchange);
+    terminal.clearNext();
+    terminal.nextOutcome(outcome);
+    const before = terminal.transactions.at(-1)?.number ?? 0;
+    const till = sockets.get(connection) ?? new Till(terminal.port);
+    sockets.set(connection, till);
+    await till.send(exchange);
+    const timeout = exchange.answer ? ANSWER_TIMEOUT : SILENCE;
+    await terminal.waitForTransaction({ after: before, timeout }).catch(() => {});
+    if (closed?.by === "terminal") await Promise.race([till.ended, sleep(ANSWER_TIMEOUT / 5)]);
+    else await Promise.race([till.ended, sleep(closed ? CLOSES_WITHIN : 0)]);
+    const [own, ...more] = readRecording(events).slice(before);
+    const differences = own ? differencesOf(exchange, own) : [];
+    if (more.length > 0) {
+      differences.push({ what: "requests", recorded: "1", simulated: `${more.length + 1}` });
+    }
+    const leaves = closed?.by === "terminal";
+    const isLeft = till.hasEnded && !till.isLeaving;
+    if (leaves !== isLeft && (closed || isLeft)) {
+      const told = (closes: boolean): string => closes ? "closes the connection" : "keeps it open";
+      differences.push({ what: "closed", recorded: told(leaves), simulated: told(isLeft) });
+    }
+    if (closed || isLeft) {
+      sockets.delete(connection);
+      till.leave();
+    }
+    comparisons.push({ line, request: message, outcome: formatOutcome(outcome), differences });
+  }
+  for (const till of sockets.values()) till.leave();
+  return comparisons;
+}
+
+/** A till that sends what a recorded one has sent. */
+class Till {
+  readonly #socket: net.Socket;
+  readonly ended: Promise<unknown>;
+  hasEnded = false;
+  isLeaving = false;
+
+  constructor(port: number) {
+    this.#socket = net.connect({ port, host: "127.0.0.1", noDelay: true, allowHalfOpen: true });
+    this.#socket.on("error", () => {}).resume();
+    this.ended = new Promise<void>((resolve) => {
+      const end = (): void => {
+        this.hasEnded = true;
+        resolve();
+      };
+      this.#socket.on("end", end).on("close", end);
+    });
+  }
+
+  async send({ request, answer, closed }: Exchange): Promise<void> {
+    const times = request.segments.map(({ milliseconds }) => milliseconds);
+    for (const [index, part] of cutAs(request).entries()) {
+      const pause = (times[index] ?? 0) - (times[index - 1] ?? 0);
+      if (index > 0) await sleep(Math.min(pause, MAX_PAUSE));
+      this.#socket.write(part, "latin1");
+    }
+    // One that had closed its side right away, as nc does.
+    if (closed?.by !== "pos" || !answer || closed.milliseconds >= answer.milliseconds) return;
+    this.isLeaving = true;
+    this.#socket.end();
+  }
+
+  leave(): void {
+    this.#socket.destroy();
+  }
+}
+
+/** The outcome that makes the simulated terminal answer like a recorded one, but for its habits. */
+function outcomeOf({ request: { message: request }, answer }: Exchange): Outcome {
+  if (!answer) return {};
+  const { AE: status, AF: reason = "", CC: application, CI: mode, CB: paid } = answer.message;
+  const delay = answer.milliseconds >= AT_ONCE ? LATER : 0;
+  if (status === "01") return { failure: /^\d\d/.exec(reason)?.[0] ?? "07", delay };
+  if (status !== "10" || !movesMoney(request["CD"])) return { delay };
+  const cards = Object.keys(CARDS) as Card[];
+  const card = cards.find((card) => CARDS[card].CC === application);
+  const tags: Message = {};
+  if (!card && application && application !== request["CC"]) tags["CC"] = application;
+  if (mode && !(card && CARDS[card].CI === mode)) tags["CI"] = mode;
+  if (paid && Number(paid) !== Number(request["CB"])) tags["CB"] = paid; // in part
+  return { delay, ...(card && { card }), ...(Object.keys(tags).length > 0 && { tags }) };
+}
+
+/** In what an answer of the simulated terminal differs from that of a recorded one. */
+function differencesOf(recorded: Exchange, simulated: Exchange): Difference[] {
+  const found: Difference[] = [];
+  const compare = (what: Difference["what"], one: string, other: string, tag?: string): void => {
+    if (one !== other) found.push({ what, ...(tag && { tag }), recorded: one, simulated: other });
+  };
+  const [one, other] = [recorded.answer, simulated.answer];
+  if (!one || !other) {
+    if (one ?? other) compare("answer", answerText(recorded), answerText(simulated));
+    return found;
+  }
+  const status = (interim?: Wire): string => interim ? `AE ${interim.message["AE"]}` : "";
+  compare("interim", status(recorded.interim), status(simulated.interim));
+  const [tags, others] = [Object.keys(one.message), Object.keys(other.message)];
+  const both = (all: string[]): string =>
+    all.filter((tag) => tags.includes(tag) && others.includes(tag)).join(" ");
+  const only = (all: string[], not: string[]): string =>
+    all.filter((tag) => !not.includes(tag)).join(" ");
+  compare("tags", only(tags, others), only(others, tags));
+  compare("order", both(tags), both(others));
+  for (const tag of tags) {
+    const [value = "", ours] = [one.message[tag], other.message[tag]];
+    if (ours === undefined) continue;
+    if (BY_SIZE.has(tag)) compare("size", `${value.length}`, `${ours.length}`, tag);
+    else compare("value", value, ours, tag);
+  }
+  compare("ending", one.ending ?? "", other.ending ?? "");
+  const count = ({ segments }: Wire): string => `${segments.length || 1}`;
+  compare("segments", count(one), count(other));
+  const time = ({ milliseconds }: Wire, late: number): string =>
+    milliseconds >= late ? "after seconds" : "at once";
+  compare("time", time(one, AT_ONCE), time(other, LATER * 900)); // timers may be early
+  return found;
+}
+
+function answerText({ answer, gone, closed }: Exchange): string {
+  if (answer) return "one";
+  if (gone !== undefined) return `none within ${gone} ms, when the POS left`;
+  return closed?.by === "terminal" ? "none, the connection is closed" : "none";
+}
+
+/** A comparison for people. */
+function comparisonText({ line, request, outcome, differences }: Comparison): string {
+  const what = `line ${line}: ${requestText(request)}, simulated as ${outcome}`;
+  if (differences.length === 0) return `${what}: no difference\n`;
+  const rows = differences.map(({ what, tag, recorded, simulated }) => {
+    const about = what === "size" ? `${tag}, size` : tag ?? what;
+    return `  ${about}: recorded ${recorded || "none"}, simulated ${simulated || "none"}`;
+  });
+  return `${[what, ...rows].map(printable).join("\n")}\n`;
+}
+
+// ---------------------------------------------------------------- the command
+
+/** The options of the command besides those of a terminal, and what it says of some of these. */
+const OPTIONS = {
+  when: {
+    heading: "What is done to the terminal's answer. The first of these that applies decides",
+    value: "AMOUNT=OUTCOME",
+    multiple: true,
+    help:
+      "1. for an amount such as 1234, in minor units, or its last digits, *34; may be given again",
+  },
+  outcome: { value: "OUTCOME", help: "3. for all others (nothing)" },
+  gap: {
+    heading: "What it prints",
+    value: "MS",
+    default: 20,
+    max: 86_400_000,
+    help: "the pause that ends a request",
+  },
+  json: { help: "what happens, on stdout, a JSON object a line: the recording" },
+  terminal: {
+    heading: "What it does, one of these",
+    value: "HOST",
+    help: "pass on to the real terminal there, HOST:PORT if that is not 8888",
+  },
+  replay: { help: "play the recording on stdin" },
+  compare: {
+    help:
+      "tell where the simulated terminal differs from the recording on stdin; exit status 1 if it does",
+  },
+  unmasked: { heading: "With these", help: "with --terminal: show and record what is masked" },
+  model: { value: "NAME", help: "with --compare: the model that is simulated" },
+} satisfies Options;
+
+/** What the command was asked to do, besides what a terminal is. */
+type Asked = TerminalOptions & {
+  terminal?: string;
+  replay?: boolean;
+  compare?: boolean;
+  unmasked?: boolean;
+  model?: ModelName;
+};
+
+/** Reads all of stdin, which needs no permission. */
+async function readStdin(option: "replay" | "compare"): Promise<string> {
+  if (process.stdin.isTTY) throw new OptionError(option, "a recording on stdin", "a keyboard");
+  let text = "";
+  process.stdin.setEncoding("utf8");
+  for await (const chunk of process.stdin) text += chunk;
+  readRecording(text, option); // or an error would not name the option
+  return text;
+}
+
+async function startCommand(asked: Asked, isJson: boolean): Promise<Terminal> {
+  const { terminal, replay, compare, unmasked, model, ...options } = asked;
+  const words = [
+    terminal !== undefined && "--terminal",
+    replay && "--replay",
+    compare && "--compare",
+  ]
+    .filter((word) => word);
+  if (words.length !== 1) {
+    const expected = "one of --terminal HOST, --replay and --compare";
+    throw new OptionError("terminal", expected, words.join(", ") || undefined);
+  }
+  if (unmasked && terminal === undefined) throw new OptionError("unmasked", "--terminal", words[0]);
+  if (model !== undefined && !compare) throw new OptionError("model", "--compare", words[0]);
+  if (terminal !== undefined) {
+    return startProxy({ ...options as ReplayOptions, terminal, ...(unmasked && { unmasked }) });
+  }
+  if (replay) return startReplay(await readStdin("replay"), options as ReplayOptions);
+  const { outcome, log: _log, logLevel: _level, onEvent: _listener, ...others } = options;
+  const [none] = Object.entries({
+    ...others,
+    ...(outcome && changes(outcome as Outcome) && { outcome }),
+  });
+  if (none) throw new OptionError(none[0], "none with --compare", none[1]);
+  const recording = await readStdin("compare");
+  const comparisons = await compareRecording(recording, model === undefined ? {} : { model });
+  for (const comparison of comparisons) {
+    print(process.stdout, isJson ? jsonLine(comparison) : comparisonText(comparison));
+  }
+  const differing = comparisons.filter(({ differences }) => differences.length > 0).length;
+  if (!isJson) print(process.stdout, `${differing} of ${comparisons.length} differ\n`);
+  process.exit(differing > 0 ? 1 : 0);
+}
+
+if (import.meta.main) {
+  runCommand<Terminal>({
+    name: "proxy.ts",
+    summary: "Stands between a till and a real card payment terminal; plays what was recorded\n" +
+      "so, and compares it with the simulated terminal.",
+    examples: [
+      "--terminal 192.168.1.20 --json > session.jsonl",
+      "--terminal 192.168.1.20 --next truncate",
+      "--replay < session.jsonl",
+      "--compare < session.jsonl",
+    ],
+    options: OPTIONS,
+    takes: [
+      "port",
+      "host",
+      "when",
+      "next",
+      "outcome",
+      "gap",
+      "json",
+      "logLevel",
+      "help",
+      "version",
+    ],
+    start: (options, { interactive, json }) =>
+      startCommand({ ...options, ...(interactive && { interactive }) }, json),
+    status: (started) => "reached" in started && started.reached === false ? 3 : 0,
+  });
+}
