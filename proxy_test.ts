@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // Between a till and a terminal: what goes through, what is told and masked, broken, played, compared.
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { once } from "node:events";
 import net from "node:net";
+import process from "node:process";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
 import {
   encodeReceipt,
   encodeText,
@@ -1524,4 +1527,26 @@ slowTable("a slow reader holds the other side back, and little is kept", {
   till.destroy();
   terminal.destroy();
   await new Promise((resolve) => server.close(resolve));
+});
+
+test("a long report is printed to its end for one who reads late", patience, async () => {
+  const value = (letter: string): string =>
+    encodeText({ ...BASE, CD: "I", XX: letter.repeat(999) });
+  const recording = Array.from(
+    { length: 80 },
+    (_, at) =>
+      exchanged(value("x"), { raw: `${value("y")}AE00210` }).replaceAll(":1,", `:${at + 1},`),
+  ).join("");
+  const script = fileURLToPath(new URL("proxy.ts", import.meta.url));
+  const deno = "deno" in process.versions ? ["run", "--no-prompt", "--allow-net"] : [];
+  const reading = spawn(
+    "sh",
+    ["-c", '"$@" --compare | { sleep 6; wc -c; }', "sh", process.execPath, ...deno, script],
+    { stdio: ["pipe", "pipe", "inherit"] },
+  );
+  let stdout = "";
+  reading.stdout.setEncoding("utf8").on("data", (chunk: string) => stdout += chunk);
+  reading.stdin.end(recording);
+  await once(reading, "close");
+  assert.ok(Number(stdout) > 160_000, stdout);
 });

@@ -2931,7 +2931,7 @@ function readWhen(texts: string[]): Record<string, Outcome> {
  * Prints on a stream that may not take it: Deno and Bun then throw, Node emits an error. The streams
  * are not touched before they are needed: to set them up takes Bun a fifth of its start.
  */
-export function print(stream: NodeJS.WriteStream, text: string): void {
+function print(stream: NodeJS.WriteStream, text: string): void {
   const onError = ({ code, message }: NodeJS.ErrnoException): void => {
     // Without a reader of the log the terminal goes on. EAGAIN is Deno's, when a pipe is full.
     if (stream === process.stderr || code === "EAGAIN") return;
