@@ -24,7 +24,7 @@ import {
   startProxy,
   startReplay,
 } from "./proxy.ts";
-import type { OutcomeText, TerminalEvent } from "./server.ts";
+import { type ModelName, MODELS, type OutcomeText, type TerminalEvent } from "./server.ts";
 import {
   APPROVAL,
   ask,
@@ -1150,7 +1150,7 @@ async function everything(port: number): Promise<void> {
 
 slowTable(
   "recorded, compared, played and compared again, our own terminal differs in nothing",
-  { reference: {} },
+  Object.fromEntries(Object.keys(MODELS).map((model) => [model, { model: model as ModelName }])),
   async (as) => {
     const next: OutcomeText[] = ["refused", "abandon", "success,cbcontactless"];
     const first = await recordingOf(everything, { ...as, next });
