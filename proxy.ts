@@ -1454,7 +1454,11 @@ const OPTIONS = {
       "tell where the simulated terminal differs from the recording on stdin; exit status 1 if it does",
   },
   unmasked: { heading: "With these", help: "with --terminal: show and record what is masked" },
-  model: { value: "NAME", help: "with --compare: the model that is simulated" },
+  model: {
+    heading: "Which terminal is simulated",
+    value: "NAME",
+    help: "with --compare; list tells what is known of each",
+  },
 } satisfies Options;
 
 /** What the command was asked to do, besides what a terminal is. */

@@ -143,7 +143,13 @@ for (const code of flags.server) {
 }
 
 // web.ts has the options of server.ts, and more.
-for (const [name, script] of [["server.ts", "web.ts"], ["client.ts", "client.ts"]]) {
+for (
+  const [name, script] of [
+    ["server.ts", "web.ts"],
+    ["client.ts", "client.ts"],
+    ["proxy.ts", "proxy.ts"],
+  ]
+) {
   const from = readme.indexOf(`| option of ${name}`);
   const table = readme.slice(from, readme.indexOf("\n\n", from));
   const options = (text: string): string[] => text.match(/(?<![\w-])--[a-z][a-z-]*/g) ?? [];
