@@ -1427,6 +1427,12 @@ function comparisonText({ line, request, outcome, differences }: Comparison): st
 
 /** The options of the command besides those of a terminal, and what it says of some of these. */
 const OPTIONS = {
+  model: {
+    heading: "What --compare simulates",
+    value: "NAME",
+    default: "reference",
+    help: "the model of a terminal, see server.ts",
+  },
   when: {
     heading: "What is done to the terminal's answer. The first of these that applies decides",
     value: "AMOUNT=OUTCOME",
@@ -1453,12 +1459,7 @@ const OPTIONS = {
     help:
       "tell where the simulated terminal differs from the recording on stdin; exit status 1 if it does",
   },
-  unmasked: { heading: "With these", help: "with --terminal: show and record what is masked" },
-  model: {
-    heading: "Which terminal is simulated",
-    value: "NAME",
-    help: "with --compare; list tells what is known of each",
-  },
+  unmasked: { help: "with --terminal: show and record what is masked otherwise" },
 } satisfies Options;
 
 /** What the command was asked to do, besides what a terminal is. */

@@ -1550,3 +1550,62 @@ test("a long report is printed to its end for one who reads late", patience, asy
   await once(reading, "close");
   assert.ok(Number(stdout) > 160_000, stdout);
 });
+
+sideBySide();
+
+slow("what comes behind an answer that is held waits for it, and is held back itself", async () => {
+  const arrived = Promise.withResolvers<net.Socket>();
+  const server = net.createServer((socket) => arrived.resolve(socket)).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as net.AddressInfo;
+  await using seen = await proxyTo(port, { logLevel: "error", outcome: "delay=1.5" });
+  await using till = await Peer.connect(seen.port);
+  till.send(`${DEBIT}\n`);
+  const terminal = await arrived.promise;
+  terminal.write(`${APPROVAL}\n`, "latin1");
+  await eventually(() => seen.events.some(({ event }) => event === "due"), "due");
+  const flood = `${encodeText({ ...DEBIT_MESSAGE, XX: "x".repeat(999) })}\n`.repeat(60);
+  let sent = `${APPROVAL}\n`.length;
+  for (let stuck = 0; stuck < 20 && till.text === "";) {
+    if (terminal.writableLength === 0) {
+      terminal.write(flood, "latin1");
+      sent += flood.length;
+      stuck = 0;
+    } else stuck++;
+    await sleep(5);
+  }
+  assert.equal(till.text, "");
+  assert.ok(terminal.writableLength > 0, "the terminal is not held back");
+  await eventually(() => till.text.length === sent, "all of it has come");
+  assert.ok(till.text.startsWith(`${APPROVAL}\nCZ`));
+  terminal.destroy();
+  await new Promise((resolve) => server.close(resolve));
+});
+
+slow("a connection too many is closed", async () => {
+  await using real = await listening(() => {});
+  await using seen = await proxyTo(real.port, { maxConnections: 1 });
+  await using till = await Peer.connect(seen.port);
+  till.send(DEBIT);
+  await eventually(() => seen.proxy.transactions.length === 1, "a request");
+  await using other = await Peer.connect(seen.port);
+  assert.equal(await other.closed, "ended");
+  assert.ok(seen.log.includes("warn #2 closed: 1 connections are open already"));
+});
+
+slow("a reset ends what is under way at a cash register, close all of it", async () => {
+  await using real = await listening(() => {});
+  await using seen = await proxyTo(real.port);
+  await using till = await Peer.connect(seen.port);
+  await using other = await Peer.connect(seen.port);
+  till.send(`${DEBIT}\n`);
+  other.send(encodeText({ ...DEBIT_MESSAGE, CA: "02" }));
+  await eventually(() => seen.proxy.transactions.length === 2, "two requests");
+  seen.proxy.reset("01");
+  await till.closed;
+  assert.equal(other.socket.readyState, "open");
+  const waiting = assert.rejects(seen.proxy.waitForTransaction(), { reason: "closed" });
+  await seen.proxy.close();
+  await waiting;
+  await other.closed;
+});
