@@ -251,7 +251,8 @@ const HTML = String.raw`<!doctype html>
   <a class="name" href="#/"><svg viewBox="0 0 16 16" aria-hidden="true"><rect x="3" y="1"
     width="10" height="14" rx="2"/><path d="M5.5 4h5v3h-5zM5.5 10h1m1.5 0h1m1.5 0h1"/></svg><h1
     data-t="title"></h1></a>
-  <p class="where"><span data-t="port"></span> <code id="port"></code><span id="where-model" hidden>
+  <p class="where"><span data-t="port"></span> <code id="port"></code><span id="where-real" hidden>
+    · <span data-t="passesOn"></span> <code id="real-name"></code></span><span id="where-model" hidden>
     · <span data-t="model"></span> <code id="model-name"></code></span></p>
   <p id="link" role="status"></p>
   <button id="lang" class="quiet"></button>
@@ -305,7 +306,7 @@ const HTML = String.raw`<!doctype html>
           <button id="reset" class="quiet" data-t="reset"></button></div>
         <div class="settings">
           <div>
-            <div class="switch" role="radiogroup" data-label="whoDecides">
+            <div class="switch simulated" role="radiogroup" data-label="whoDecides">
               <label><input type="radio" name="interactive" id="automatic" checked><span
                 data-t="automatic"></span></label>
               <label><input type="radio" name="interactive" id="interactive"><span
@@ -315,17 +316,17 @@ const HTML = String.raw`<!doctype html>
               <div><label for="outcome" data-t="outcome"></label>
                 <input id="outcome" class="words" list="words" autocomplete="off"
                   spellcheck="false" autocapitalize="off" aria-describedby="outcome-error"></div>
-              <div class="short"><label for="duration" data-t="duration"></label>
+              <div class="short simulated"><label for="duration" data-t="duration"></label>
                 <input id="duration" inputmode="decimal" autocomplete="off"
                   aria-describedby="duration-error"></div>
             </div>
             <p id="outcome-error" class="error" role="alert"></p>
             <p id="duration-error" class="error" role="alert"></p>
-            <label class="check"><input type="checkbox" id="strict"><span><b
+            <label class="check simulated"><input type="checkbox" id="strict"><span><b
               data-t="strict"></b> <span data-t="strictHelp"></span></span></label>
-            <label class="check"><input type="checkbox" id="exclusive"><span><b
+            <label class="check simulated"><input type="checkbox" id="exclusive"><span><b
               data-t="exclusive"></b> <span data-t="exclusiveHelp"></span></span></label>
-            <div><label for="model" data-t="model"></label>
+            <div class="simulated"><label for="model" data-t="model"></label>
               <select id="model" aria-describedby="model-error"></select></div>
             <p id="model-error" class="error" role="alert"></p>
             <details id="differences"><summary id="difference-count"></summary>
@@ -371,13 +372,13 @@ const HTML = String.raw`<!doctype html>
           <dt>macOS</dt><dd><code>ipconfig getifaddr en0</code></dd>
           <dt>Linux</dt><dd><code>hostname -I</code></dd>
         </dl>
-        <p data-t="orHere"></p>
-        <p><button id="try-first" class="main" data-t="tryHere"></button></p>
+        <p class="simulated" data-t="orHere"></p>
+        <p class="simulated"><button id="try-first" class="main" data-t="tryHere"></button></p>
       </section>
       <section class="panel" id="log" aria-labelledby="log-title">
         <div class="bar"><h2 id="log-title" data-t="log"></h2>
           <span id="count" class="muted" role="status"></span>
-          <button id="try" class="quiet" data-t="tryHere"></button>
+          <button id="try" class="quiet simulated" data-t="tryHere"></button>
           <button id="clear" class="quiet" data-t="clear"></button></div>
         <div class="filter">
           <input id="filter" type="search" autocomplete="off" data-label="filter">
@@ -612,6 +613,7 @@ kbd { font: 11px/16px var(--mono); padding: 0 5px; border: 1px solid currentColo
 .rules code + code { color: var(--muted); }
 .rules button { min-height: 26px; padding: 0 8px; border: 0; background: none; color: var(--muted); }
 .rules button:hover { color: var(--bad); }
+.real .simulated { display: none; } /* a real terminal decides that */
 summary { cursor: pointer; color: var(--accent); font-weight: 500; width: fit-content; }
 summary + p { margin-top: 8px; }
 details ul { list-style: disc; padding: 8px 0 8px 16px; display: grid; gap: 4px; overflow-wrap: anywhere; }
@@ -753,6 +755,7 @@ const TEXT = {
   exclusive: ["One at a time", "Un à la fois"],
   exclusiveHelp: ["refuses others while busy", "refuse les autres pendant un paiement"],
   model: ["Model", "Modèle"],
+  passesOn: ["passes on to", "relaie vers"],
   difference: ["1 known difference", "1 différence connue"],
   differences: ["%1 known differences", "%1 différences connues"],
   sources: [
@@ -1412,6 +1415,7 @@ let drawn = "";
 function drawSettings() {
   const { outcome, duration, strict, exclusive, interactive, model, when, next, port, host = "" } =
     settings;
+  const { terminal: real = "" } = settings;
   if (port === undefined) return;
   const now = JSON.stringify([settings, french]);
   if (now === drawn) return;
@@ -1427,6 +1431,9 @@ function drawSettings() {
   $("strict").checked = strict;
   $("exclusive").checked = exclusive;
   $("model").value = model;
+  document.body.classList.toggle("real", real !== "");
+  $("where-real").hidden = real === "";
+  put($("real-name"), real);
   put($("model-name"), model);
   const { is, known } = DATA.models[model];
   $("where-model").hidden = known.length === 0;

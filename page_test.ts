@@ -8,7 +8,7 @@ import process from "node:process";
 import { after, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { PAGE } from "./page.ts";
-import { MODELS } from "./server.ts";
+import { MODELS, startTerminal } from "./server.ts";
 import { startWeb, type WebOptions, type WebTerminal } from "./web.ts";
 
 const CHROMIUM = "/usr/bin/chromium";
@@ -81,7 +81,7 @@ async function withPage(
     port: 0,
     host: "127.0.0.1",
     webPort: 0,
-    duration: 0,
+    ...(options.terminal === undefined && { duration: 0 }), // a real one decides that
     ...options,
   });
   const own = await browser.newContext({
@@ -547,3 +547,27 @@ for (const locale of ["en-GB", "fr-FR"]) {
     );
   }
 }
+
+test(
+  "before a real terminal it has nothing that pays there, or that only a simulated one knows",
+  { skip },
+  async () => {
+    await using real = await startTerminal({ port: 0, host: "127.0.0.1", duration: 0 });
+    const place = `127.0.0.1:${real.port}`;
+    await withPage({ terminal: place }, async ({ page, text }) => {
+      await page.locator("#where-real:visible").waitFor();
+      assert.equal(await text("#real-name"), place);
+      const hidden = [
+        "try",
+        "try-first",
+        "interactive",
+        "duration",
+        "strict",
+        "exclusive",
+        "model",
+      ];
+      for (const id of hidden) assert.equal(await page.isVisible(`#${id}`), false, id);
+      assert.equal(await page.isVisible("#outcome"), true);
+    });
+  },
+);

@@ -79,6 +79,7 @@ import {
   type ReadOutcome,
   type Reply,
   requestText,
+  reset,
   runCommand,
   type Segment,
   type Sent,
@@ -862,12 +863,6 @@ function onceClosed(socket: net.Socket, done: (error?: NodeJS.ErrnoException) =>
   let error: Error | undefined;
   socket.on("error", (why) => error = why);
   socket.on("close", () => done(error));
-}
-
-/** Resets a connection. While it is being ended Node cannot, and would keep the socket for ever. */
-function reset(socket: net.Socket): void {
-  if (socket.writableEnded && !socket.writableFinished) socket.destroy();
-  else socket.resetAndDestroy();
 }
 
 /** Writes to one socket what came from the other, which waits while this one does not read. */

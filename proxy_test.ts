@@ -1316,6 +1316,12 @@ test("web.ts shows and steers a proxy", async () => {
   const { due, answer } = told as { due: { raw: string }; answer: { raw: string } };
   assert.equal(due.raw.length - 1, answer.raw.length);
   assert.match(due.raw, /AC006\*{6}/);
+  const [, about] = await call("/api/terminal");
+  assert.equal((about as { terminal: string }).terminal, `127.0.0.1:${real.port}`);
+  assert.deepEqual(await call("/api/try", { method: "POST" }), [409, {
+    error: `expected a simulated terminal, 127.0.0.1:${real.port} is a real one`,
+  }]);
+  assert.equal(real.transactions.length, 1);
   await assert.rejects(startWeb({ webPort: 0, terminal: "127.0.0.1:1", duration: 1 }), OptionError);
   await assert.rejects(startWeb({ webPort: 0, unmasked: true }), OptionError);
 });

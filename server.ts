@@ -1898,7 +1898,7 @@ class Connection implements FramerOwner {
     if (to !== this.#socket) this.#hangUpBack(to, then);
     if (then === "reset") {
       this.#by ??= "terminal";
-      this.#socket.resetAndDestroy();
+      reset(this.#socket);
     } else if (then === "close") this.#hangUp();
     else if (close !== false && segments.length > 0) {
       if (typeof close === "number") await this.#sleep(close * 1000);
@@ -1959,7 +1959,7 @@ class Connection implements FramerOwner {
 
   /** Closes a connection that the terminal has made. */
   #hangUpBack(socket: net.Socket, how: Transmission["then"]): void {
-    if (how === "reset") socket.resetAndDestroy();
+    if (how === "reset") reset(socket);
     else socket.end();
     const timer = setTimeout(() => socket.destroy(), CLOSE_TIMEOUT);
     socket.on("close", () => clearTimeout(timer));
@@ -2051,6 +2051,12 @@ class Connection implements FramerOwner {
     this.#observer.over(turn);
     if (this.#socket.destroyed && this.#open.size === 0) this.#onDone();
   }
+}
+
+/** Resets a connection. While it is being ended Node cannot, and would keep the socket for ever. */
+export function reset(socket: net.Socket): void {
+  if (socket.writableEnded && !socket.writableFinished) socket.destroy();
+  else socket.resetAndDestroy();
 }
 
 /** What a POS can read of bytes that may be no message. */

@@ -364,9 +364,10 @@ async function tryOut(
 
 // ---------------------------------------------------------------- the interface
 
-/** What can be asked of a terminal, by path and method. */
+/** What can be asked of a terminal, by path and method. `real` is the one behind it, if one is. */
 function routesOf(
   terminal: Terminal,
+  real: string | undefined,
   streams: EventStreams,
   maxWaits: number,
 ): [RegExp, Record<string, Route>][] {
@@ -385,7 +386,7 @@ function routesOf(
     [/^\/api\/terminal$/, {
       GET: () => {
         const { host, port, settings } = terminal;
-        return { version: VERSION, host, port, ...settings };
+        return { version: VERSION, host, port, ...(real && { terminal: real }), ...settings };
       },
       async PATCH({ body }) {
         const changes = await body();
@@ -472,6 +473,7 @@ function routesOf(
     }],
     [/^\/api\/try$/, {
       async POST({ response }) {
+        if (real) throw new HttpError(409, `expected a simulated terminal, ${real} is a real one`);
         if (tries >= MAX_TRIES) throw new HttpError(503, `expected at most ${MAX_TRIES} at once`);
         tries++;
         return await tryOut(terminal, response).finally(() => tries--);
@@ -608,7 +610,7 @@ export async function startWeb(options: WebOptions = {}): Promise<WebTerminal> {
     throw error;
   });
   const streams = new EventStreams(terminal, maxStreams, maxUnread);
-  routes = routesOf(terminal, streams, maxWaits);
+  routes = routesOf(terminal, real, streams, maxWaits);
   const host = address.family === "IPv6" ? `[${address.address}]` : address.address;
   const url = `http://${host}:${address.port}/`;
   const { log, logLevel = "info" } = others;
