@@ -12,6 +12,7 @@ import {
   readArguments,
   startTerminal,
   type Terminal,
+  type TerminalOptions,
   type Traits,
 } from "./server.ts";
 import {
@@ -21,6 +22,7 @@ import {
   eventually,
   listening,
   Peer,
+  program,
   sideBySide,
   slow,
   slowTable,
@@ -116,11 +118,14 @@ const SEEN: Record<ModelName, Partial<Record<keyof Traits, Check>>> = {
   },
   move500: {
     async atOnce(terminal) {
+      terminal.change({ exclusive: true });
       await using peer = await Peer.connect(terminal.port);
       peer.send(encodeText({ ...DEBIT_MESSAGE, BA: "1" }));
-      await eventually(() => terminal.transactions.length === 1, "the payment");
+      await terminal.waitForTransaction({ timeout: 5_000 }); // over, though the POS is there
       const { AE } = await ask(terminal.port, { ...BASE, CD: "3" });
       assert.deepEqual([AE, peer.text], ["10", ""]);
+      terminal.nextOutcome("success,AE=11");
+      assert.equal((await peer.ask({ ...DEBIT_MESSAGE, BA: "1" }))["AE"], "11");
     },
     async refuses({ port }) {
       for (const tag of ["TI", "LB"]) {
@@ -200,8 +205,9 @@ const SEEN: Record<ModelName, Partial<Record<keyof Traits, Check>>> = {
   },
   payxpert: {
     async copies({ port }) {
-      const more = { ...PUBLISHED, BA: "0", BB: "1", CK: "000", XX: "1" };
+      const more = { ...PUBLISHED, BA: "0", BB: "1", CK: "000", XX: "1", CF: "f", CH: "h" };
       const answer = await ask(port, more);
+      assert.deepEqual([answer["CF"], answer["CH"]], ["f", "h"]);
       assert.deepEqual(Object.keys(answer).slice(0, 6), ["CZ", "CJ", "CA", "CB", "CD", "CE"]);
       for (const tag of ["BA", "BB", "CK", "XX"]) assert.equal(tag in answer, false, tag);
     },
@@ -210,6 +216,8 @@ const SEEN: Record<ModelName, Partial<Record<keyof Traits, Check>>> = {
       for (const expected of ["06", "08", "11"]) {
         assert.equal((await ask(terminal.port, PUBLISHED))["AF"], expected);
       }
+      terminal.nextOutcome("abandon");
+      assert.equal((await ask(terminal.port, { ...MONEYLESS, CD: "B" }))["AF"], "06");
     },
     async approvedAF({ port }) {
       const { AE, AF } = await ask(port, PUBLISHED);
@@ -276,6 +284,8 @@ const SEEN: Record<ModelName, Partial<Record<keyof Traits, Check>>> = {
       terminal.nextOutcome("success,AC=424242");
       await ask(terminal.port, { ...PUBLISHED, CK: "100" });
       assert.deepEqual(await told(), ["10", "01", "424242", "12345", undefined]);
+      terminal.change({ outcome: "refused" }); // which is about payments
+      assert.deepEqual(await told(), ["10", "01", "424242", "12345", undefined]);
       assert.deepEqual(terminal.transactions[0]?.warnings, []);
     },
     async notes(terminal) {
@@ -312,6 +322,8 @@ const SEEN: Record<ModelName, Partial<Record<keyof Traits, Check>>> = {
       assert.deepEqual(await told(), ["01", "1", "840"]);
       await ask(terminal.port, DEBIT_MESSAGE);
       assert.deepEqual(await told(), ["10", "11245", "978"]); // (9)
+      terminal.nextOutcome("refused");
+      assert.deepEqual(await told(), ["01", "1", "840"]); // its screen says nothing of a failure
       const screens = log.filter((line) => line.includes(" screen:"))
         .map((line) => line.split("\n  ")[1]);
       assert.deepEqual(screens, [
@@ -358,6 +370,85 @@ slow("a model is named by the start line and the settings, and can be changed", 
     () => terminal.change({ model: "desk500" as ModelName }),
     /^OptionError: model: expected one of reference, .*, got "desk500".* desk5000/,
   );
+});
+
+/** A busy Desk/5000, and POS whose requests it does not read until then. */
+async function busyDesk5000(options: TerminalOptions = {}): Promise<
+  { terminal: Terminal; unread: (request: Message) => Promise<Peer> } & AsyncDisposable
+> {
+  const terminal = await terminalWith({
+    model: "desk5000",
+    exclusive: true,
+    next: ["success,delay=60"],
+    ...options,
+  });
+  const unread = async (request: Message): Promise<Peer> => {
+    const peer = await Peer.connect(terminal.port);
+    const before = terminal.transactions.length;
+    peer.send(`${encodeText(request)}\n`);
+    await eventually(() => terminal.transactions.length > before, "a request");
+    return peer;
+  };
+  await unread({ ...DEBIT_MESSAGE, CA: "99" }); // which it reads, and is busy with
+  return { terminal, unread, [Symbol.asyncDispose]: () => terminal.close() };
+}
+
+slow("a busy Desk/5000 reads nothing, not even what it refuses", async () => {
+  await using desk = await busyDesk5000();
+  const { CB: _, ...lacking } = DEBIT_MESSAGE;
+  const requests = [lacking, { ...DEBIT_MESSAGE, BF: "1" }, { ...BASE, CD: "X" }, DEBIT_MESSAGE];
+  const peers: Peer[] = [];
+  for (const request of requests) peers.push(await desk.unread(request));
+  assert.deepEqual(peers.map(({ text }) => text), ["", "", "", ""]);
+  desk.terminal.reset("99");
+  const answers = await Promise.all(peers.map((peer) => peer.until(/AE00210|AF002../)));
+  assert.deepEqual(answers.map((text) => /AF002(..)/.exec(text)?.[1]), [
+    "09",
+    "09",
+    "12",
+    undefined,
+  ]);
+});
+
+slow("what a Desk/5000 has not read waits for nobody when the model changes", async () => {
+  await using desk = await busyDesk5000();
+  const cancel = await desk.unread({ ...DEBIT_MESSAGE, CD: "2" });
+  const debit = await desk.unread(DEBIT_MESSAGE);
+  desk.terminal.change({ model: "hipay" });
+  desk.terminal.reset("99");
+  await cancel.until(/AF00212/);
+  await debit.until(/AE00210/);
+});
+
+slow("what a Desk/5000 has not read is not decided on when it is closed or reset", async () => {
+  for (const how of ["close", "reset"] as const) {
+    const asked: number[] = [];
+    const outcome = (_: Message, number: number): "success" => {
+      asked.push(number);
+      return "success";
+    };
+    await using desk = await busyDesk5000({ outcome });
+    await desk.unread(DEBIT_MESSAGE);
+    await desk.unread({ ...DEBIT_MESSAGE, CA: "02" });
+    await desk.terminal[how]();
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    assert.deepEqual(asked, [], how);
+  }
+});
+
+slow("what a Desk/5000 has not read is lost with a reset, and read after a close", async () => {
+  await using desk = await busyDesk5000();
+  const gone = await desk.unread({ ...DEBIT_MESSAGE, CA: "02" });
+  const closed = await desk.unread({ ...DEBIT_MESSAGE, CA: "03" });
+  gone.reset();
+  await new Promise((resolve) => setTimeout(resolve, 150)); // sooner it might wait as nc does
+  closed.socket.destroy();
+  await eventually(() => desk.terminal.transactions[2]?.gone !== undefined, "seen to leave");
+  const lost = await desk.terminal.waitForTransaction({ register: "02", timeout: 5_000 });
+  assert.equal(lost.answer, undefined);
+  desk.terminal.reset("99");
+  const { answer } = await desk.terminal.waitForTransaction({ register: "03", timeout: 5_000 });
+  assert.deepEqual([answer?.message["AE"], answer?.lost], ["10", "all"]);
 });
 
 slow("what a busy Desk/5000 has not read is forgotten when it is reset or closed", async () => {
@@ -464,3 +555,45 @@ slow(
     assert.equal(formatOutcome(terminal.transactions[0]?.outcome ?? {}), "success");
   },
 );
+
+slow("--callback: no connection for an answer that is none", async () => {
+  let connections = 0;
+  await using till = await listening(() => connections++);
+  await using terminal = await terminalWith({ callback: till.port, next: ["silent"] });
+  await using peer = await Peer.connect(terminal.port);
+  peer.send(encodeText(DEBIT_MESSAGE));
+  await eventually(() => terminal.transactions.length === 1, "the request");
+  await using other = await Peer.connect(terminal.port);
+  other.send(encodeText(DEBIT_MESSAGE));
+  await eventually(() => connections > 0, "an answer to the second");
+  assert.equal(connections, 1);
+});
+
+slow("--callback: a till that closes that connection is warned of", async () => {
+  await using till = await listening((peer) => peer.socket.once("data", () => peer.reset()));
+  await using terminal = await terminalWith({ callback: till.port, outcome: "dribble" });
+  await using peer = await Peer.connect(terminal.port);
+  peer.send(encodeText(DEBIT_MESSAGE));
+  const { warnings, answer } = await terminal.waitForTransaction({ timeout: 5_000 });
+  assert.equal(answer?.lost, "rest");
+  const where = `127.0.0.1 port ${till.port}`;
+  const text = `the answer cannot go to ${where}: the POS has closed that connection`;
+  assert.deepEqual(warnings, [{ code: "callback", text }]);
+});
+
+slow("the last attempt is one too whose outcome nobody could tell", async () => {
+  const told = await program(`
+    process.on("uncaughtException", () => {});
+    const terminal = await startTerminal({ port: 0, host: "127.0.0.1", duration: 0 });
+    const ask = (raw) => new Promise((resolve) => {
+      const socket = net.connect(terminal.port, "127.0.0.1", () => socket.write(raw + "\\n"));
+      socket.on("data", (data) => resolve(socket.destroy() && String(data)));
+    });
+    await ask(DEBIT);
+    terminal.setOutcome(() => { throw new Error("no"); });
+    await ask(DEBIT);
+    terminal.setOutcome("success");
+    console.log(/AE002../.exec(await ask(DEBIT.replace("CD0010", "CD0013")))[0]);
+    await terminal.close();`);
+  assert.equal(told.stdout, "AE00201\n", told.stderr);
+});

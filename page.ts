@@ -99,6 +99,7 @@ const FRENCH_WARNINGS: Readonly<
   "unknown-action": "action inconnue",
   "more": "d'autres écarts ne sont pas listés",
   "paid-twice": "le client aurait payé deux fois",
+  "too-early": "duplicata demandé pendant le paiement : redemandez",
   "overlap": "deux paiements à la fois de cette caisse",
   "impatient": "la caisse a renoncé trop tôt",
   "read-once": "la caisse n'a lu qu'une partie de la réponse",
@@ -160,7 +161,7 @@ const FRENCH_TOLD: Told = {
   failsOn: (tags) => `échoue sur ${tags.join(" et ")} (AF 09 est notre choix)`,
   lacks: (actions) => `AF 12 à CD ${actions.join(" ")}`,
   vendorTags: () => [
-    "AP, AQ et ID dans les réponses, CH et IM renvoyés",
+    "AP, AQ et ID dans les réponses",
     "l'IM d'un crédit est l'ID d'un débit (AF 07 à un autre est notre choix)",
   ],
   status: (action) =>

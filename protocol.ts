@@ -1191,7 +1191,7 @@ export function oneOf<Word extends string>(
   words: readonly Word[],
   got: string,
 ): Word {
-  const word = words.find((word) => word === String(got).toLowerCase());
+  const word = words.find((word) => typeof got === "string" && word === got.toLowerCase());
   if (word !== undefined) return word;
   throw new OptionError(option, `one of ${words.join(", ")}`, got, nearest(got, words));
 }

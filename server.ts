@@ -393,7 +393,7 @@ export interface Traits {
   failsOn?: readonly string[];
   /** Values of CD that it does not know. */
   lacks?: readonly string[];
-  /** Whether it has AP, AQ and ID in its answers, and gives back CH and IM. */
+  /** Whether it has AP, AQ and ID in its answers. */
   vendorTags?: true;
   /** The action that asks for the status of a transaction. */
   status?: string;
@@ -466,7 +466,7 @@ export const MODELS = {
     is: "PayXpert: Castles S1F2, S1P, Sunmi P2",
     known: {
       "3": {
-        copies: ["CZ", "CJ", "CA", "CB", "CD", "CE"],
+        copies: ["CZ", "CJ", "CA", "CB", "CD", "CE", "CF", "CH", "IM"], // the last two: our choice
         abandon: "06",
         approvedAF: "01",
         mask: "*",
@@ -534,7 +534,7 @@ const TOLD: Told = {
   failsOn: (tags) => `fails on ${tags.join(" and ")} (AF 09 is our choice)`,
   lacks: (actions) => `AF 12 to CD ${actions.join(" ")}`,
   vendorTags: () => [
-    "AP, AQ and ID in answers, CH and IM given back",
+    "AP, AQ and ID in answers",
     "IM of a credit is the ID of a debit (AF 07 to another is our choice)",
   ],
   status: (action) => `CD ${action} tells how the last transaction ended (its form is our choice)`,
@@ -821,7 +821,8 @@ function checkBoolean(name: string, got: unknown = false): boolean {
  * @throws {ProtocolError} An outcome sets a tag or a value that cannot be sent.
  */
 export function checkOptions(options: TerminalOptions, read: ReadOutcome = toOutcome): Settings {
-  const model = oneOf("model", keysOf(MODELS), options.model ?? OPTIONS.model.default);
+  const { model: name = OPTIONS.model.default } = options;
+  const model = oneOf("model", keysOf(MODELS), name);
   const given = { ...options, port: options.port ?? TRAITS[model].port };
   const numbers = Object.entries<Option>(OPTIONS).filter(([, { min }]) => min !== undefined)
     .map(([name, option]) => [name, inRange(name, option, given[name as NumberOption])]);
@@ -918,9 +919,14 @@ export function answerTo(
     setTags(answer, moneyResult(request, outcome, context));
     setTags(answer, outcome.tags); // which the receipt has too
     addReceipt(answer, ck, answer, time, traits.receipt);
-  } else if (outcome.failure) setTags(answer, { AE: "01", AF: outcome.failure });
-  else if (action === traits.status) addLast(answer, last);
-  else if (action === "3") {
+  } else if (action === traits.status) addLast(answer, last);
+  else if (outcome.failure) {
+    const { abandon = ENDINGS.abandon } = traits;
+    setTags(answer, {
+      AE: "01",
+      AF: outcome.failure === ENDINGS.abandon ? abandon : outcome.failure,
+    });
+  } else if (action === "3") {
     // AF is our choice, and so is a receipt where CK asks for none.
     if (last?.answer["AE"] !== "10") setTags(answer, { AE: "01", AF: last ? "07" : "10" });
     else {
@@ -974,13 +980,15 @@ function moneyResult(
   { failure, card }: Outcome,
   { sellerContract, time, isDebit, traits = {} }: AnswerContext,
 ): Message {
-  const { CF = "", CH = "", IM = "" } = request;
-  const { abandon = "11", dropsCB, refusal, approvedAF = "", mask = "#", AL = "" } = traits;
+  const { CF = "", IM = "" } = request;
+  const { dropsCB, refusal, approvedAF = "", mask = "#", AL = "" } = traits;
   const { returnsCF, vendorTags } = traits;
   const cheque = request["CC"] === "00C";
   // For cheques an Ingenico answers AF 04 whatever the reason, and no card data on success. (1)
   if (failure && cheque) return { AE: "01", AF: "04" };
-  if (failure === "11") return { ...(dropsCB && { CB: "" }), AE: "01", AF: abandon };
+  if (failure === ENDINGS.abandon) {
+    return { ...(dropsCB && { CB: "" }), AE: "01", AF: traits.abandon ?? failure };
+  }
   if (failure === "04" && refusal) {
     return { AC: randomDigits(6), AE: "01", AF: `04${refusal.detail.padEnd(AF_DETAIL)}` };
   }
@@ -1010,7 +1018,7 @@ function moneyResult(
     CF: CF.slice(0, returnsCF) || "1010000000",
     CG: sellerContract,
     // Of 13 characters, 2 to 20, and a text (3): the rest of their form is our choice.
-    ...(vendorTags && { AP: `${time.getTime()}`, AQ: TERMINAL, ID: randomDigits(12), CH, IM }),
+    ...(vendorTags && { AP: `${time.getTime()}`, AQ: TERMINAL, ID: randomDigits(12) }),
   };
 }
 
@@ -1137,8 +1145,10 @@ export interface Session {
   readonly ending?: string;
   /** Aborted when the POS has closed its side. */
   readonly signal: AbortSignal;
+  /** Set while the terminal has not read the request, as far as its POS can tell. */
+  unread?: boolean;
   /** Called once, when the transaction is over in whatever way. */
-  onOver?: () => void;
+  onOver?: (session: Session) => void;
 }
 
 /** What is answered to a request, and how. */
@@ -1153,6 +1163,8 @@ export interface Reply {
   delay?: number;
   /** What goes on the wire instead of the answer as it is. */
   transmission?: Transmission;
+  /** Whether the transaction is over when the answer is due, though nothing of it is sent. */
+  unanswered?: boolean;
   /** Whether the connection is closed after it, or so many seconds after it. */
   close?: boolean | number;
   /** Called when the answer is due, before any of it is written. */
@@ -1166,7 +1178,10 @@ export type Handler = (received: Received, session: Session) => Reply | Promise<
 export const WARNINGS = {
   "paid-twice": (money: string): string =>
     `${money} again, although the last attempt was approved and its answer got lost: on a real terminal the customer has now paid twice. Ask for the duplicate (CD 3) first`,
-  "overlap": (): string => "a second payment of this cash register while its first is under way",
+  "overlap": (): string =>
+    "a second payment of this cash register while its first is under way: if both are approved, the customer pays twice",
+  "too-early": (): string =>
+    "a duplicate while the payment of this cash register is under way, answered AF 07: ask again",
   "impatient": (seconds: string): string =>
     `the POS gave up after ${seconds} s: a person needs 10 to 60 s to pay`,
   "read-once": (bytes: number): string =>
@@ -1174,7 +1189,7 @@ export const WARNINGS = {
   "not-read": (): string => "the POS reset the connection: it has perhaps not read the answer",
   "busy": (then: string): string => `the terminal is busy with another transaction, ${then}`,
   "refused-tag": (tag: string, model: string): string => `${tag}: ${model} answers AF 09 to it`,
-  "callback": (where: string): string => `the answer cannot go to ${where}: nothing listens there`,
+  "callback": (where: string, why: string): string => `the answer cannot go to ${where}: ${why}`,
   "application": (asked: string, paid: string): string =>
     `CC: ${asked} was asked for, ${paid} paid, as the outcome says`,
   "one-receipt": (): string => "CK: both receipts are asked for, only the customer's is sent",
@@ -1229,12 +1244,14 @@ class Simulation implements Steered {
   readonly #attempts = new Map<string, Attempt>(); // by cash register
   readonly #debits = new Map<string, string>(); // the cash registers of those approved, by their ID
   readonly #questions = new Map<number, (outcome: Outcome) => void>(); // by transaction
+  readonly #paying = new Map<number, string>(); // cash registers of payments that are not due yet
   readonly #unread = new Set<() => void>(); // requests that came while it was busy
   #underWay = 0;
-  readonly #onOver = (): void => {
+  readonly #onOver = ({ transaction }: Session): void => {
     this.#underWay--;
-    const [next] = this.#unread;
-    next?.();
+    this.#paying.delete(transaction);
+    // Not at once: a reset or the end of the terminal ends those that are not read yet with it.
+    if (this.#unread.size > 0) queueMicrotask(this.#readOn);
   };
 
   constructor(script: Settings, observer: Observer) {
@@ -1263,21 +1280,28 @@ class Simulation implements Steered {
 
   readonly handle: Handler = (received, session) => {
     const { message: request, error } = received;
+    const traits = this.#traits;
+    if (this.#isBusy && traits.busy) return this.#later(received, session);
     const failure = this.#refusal(request, session);
     if (failure) {
-      const answer = wireMessage(notServed(request, failure, this.#traits));
+      const answer = wireMessage(notServed(request, failure, traits));
       return { answer, close: error !== undefined };
     }
-    if (this.script.exclusive && this.#underWay > 0) return this.#later(received, session);
     this.#underWay++;
     session.onOver = this.#onOver;
+    const { CA = "", CD } = request;
+    if (movesMoney(CD)) this.#paying.set(session.transaction, CA);
     const asksPerson = this.script.interactive && !answersAtOnce(request);
     const source = outcomeFor(request, this.script) ??
       (asksPerson ? this.#askPerson : this.script.outcome);
     return typeof source === "function"
-      ? this.#ask(source, request, session)
-      : this.#execute(request, source, session);
+      ? this.#ask(source, request, session, traits)
+      : this.#execute(request, source, session, traits);
   };
+
+  get #isBusy(): boolean {
+    return this.script.exclusive && this.#underWay > 0;
+  }
 
   get #traits(): Traits {
     return TRAITS[this.script.model];
@@ -1285,8 +1309,8 @@ class Simulation implements Steered {
 
   /** The AF that a request is refused with, if it is. */
   #refusal(request: Readonly<Message>, session: Session): string | undefined {
-    const { strict, exclusive, model } = this.script;
-    const { refuses = [], failsOn = [], lacks = [], status, busy } = this.#traits;
+    const { strict, model } = this.script;
+    const { refuses = [], failsOn = [], lacks = [], status } = this.#traits;
     const isRefused = ({ code }: Deviation): boolean =>
       DEVIATIONS[code] === "always" || (strict && DEVIATIONS[code] === "strict");
     if (session.deviations.some(isRefused)) return "09";
@@ -1295,27 +1319,40 @@ class Simulation implements Steered {
       this.#observer.warn(session, warning("refused-tag", refused, model));
       return "09";
     }
-    const { CD = "" } = request;
+    const { CA = "", CD = "" } = request;
     if (lacks.includes(CD) || (!ACTIONS.has(CD) && CD !== status)) return "12";
-    if (!exclusive || this.#underWay === 0) return undefined;
-    this.#observer.warn(session, warning("busy", busy ? "read when it is free" : "answered AF 07"));
-    return busy ? undefined : "07";
+    if (this.#isBusy) this.#observer.warn(session, warning("busy", "answered AF 07"));
+    else if ((CD === "3" || CD === status) && [...this.#paying.values()].includes(CA)) {
+      this.#observer.warn(session, warning("too-early")); // busy (3), as far as this register knows
+    } else return undefined;
+    return "07";
   }
 
-  /** Handles a request when the terminal is free: until then it has not been read. */
+  /**
+   * Handles a request when the terminal is free: until then it has not been read. What its POS has
+   * sent is read all the same if it has closed its side meanwhile, not if it has reset the connection.
+   */
   #later(received: Received, session: Session): Promise<Reply> {
+    this.#observer.warn(session, warning("busy", "read when it is free"));
     const { promise, resolve } = Promise.withResolvers<Reply>();
     const start = performance.now();
     const handle = async (): Promise<void> => {
       this.#unread.delete(handle);
+      session.unread = false;
       const waited = (performance.now() - start) / 1000;
       const { delay = 0, ...reply } = await this.handle(received, session);
       resolve({ ...reply, delay: delay && waited + delay });
     };
     this.#unread.add(handle);
+    session.unread = true;
     session.onOver = () => this.#unread.delete(handle);
     return promise;
   }
+
+  /** Handles what was not read, until the terminal is busy again. */
+  readonly #readOn = (): void => {
+    for (const handle of this.#unread) if (!this.#isBusy) handle();
+  };
 
   readonly #askPerson: Decide = (_request, number) =>
     new Promise((resolve) => this.#questions.set(number, resolve));
@@ -1337,7 +1374,12 @@ class Simulation implements Steered {
   }
 
   /** Has a function decide. */
-  async #ask(decide: Decide, request: Readonly<Message>, session: Session): Promise<Reply> {
+  async #ask(
+    decide: Decide,
+    request: Readonly<Message>,
+    session: Session,
+    traits: Traits,
+  ): Promise<Reply> {
     const { decideTimeout } = this.script;
     const tooLong = Promise.withResolvers<Outcome>();
     const timer = setTimeout(() => {
@@ -1353,13 +1395,13 @@ class Simulation implements Steered {
     session.onOver = () => {
       isOver = true;
       done();
-      this.#onOver();
+      this.#onOver(session);
     };
     try {
       const decided = decide({ ...request }, transaction, session.signal);
       if (this.#questions.has(transaction)) this.#observer.waiting(session);
       const outcome = toOutcome(await Promise.race([decided, tooLong.promise]));
-      if (!isOver) return this.#execute(request, outcome, session);
+      if (!isOver) return this.#execute(request, outcome, session, traits);
     } catch (error) {
       if (!isOver) {
         this.#observer.warn(session, warning("no-outcome", printable(messageOf(error))), "error");
@@ -1370,23 +1412,37 @@ class Simulation implements Steered {
     } finally {
       done();
     }
-    const answer = notServed(request, "07", this.#traits); // not completed (our choice)
-    return { answer: wireMessage(answer) };
+    const answer = notServed(request, "07", traits); // not completed (our choice)
+    return { answer: wireMessage(answer), onDue: () => this.#remember(request, answer, session) };
+  }
+
+  /** Keeps an attempt to move money for duplicates. */
+  #remember({ CA = "", CD }: Readonly<Message>, answer: Message, session: Session): void {
+    if (!movesMoney(CD)) return;
+    this.#paying.delete(session.transaction);
+    keep(this.#attempts, CA, { answer, time: session.received });
+    const { AE, ID } = answer;
+    if (CD === "0" && AE === "10" && ID) keep(this.#debits, ID, CA);
   }
 
   /** Does what is asked for. */
-  #execute(request: Readonly<Message>, outcome: Outcome, session: Session): Reply {
+  #execute(
+    request: Readonly<Message>,
+    outcome: Outcome,
+    session: Session,
+    traits: Traits,
+  ): Reply {
     this.#observer.decided(session, outcome);
     const { CA = "", CD: action } = request;
     const { duration, sellerContract } = this.script;
     const { delay = duration, fault, hangup = false, pending } = outcome;
     const [min, max] = typeof delay === "number" ? [delay, delay] : delay;
     const atOnce = answersAtOnce(request);
-    const traits = this.#traits;
+    const last = this.#attempts.get(CA);
     const context: AnswerContext = {
       sellerContract,
       time: session.received,
-      last: this.#attempts.get(CA),
+      last,
       isDebit: (id) => this.#debits.has(id),
       traits,
     };
@@ -1396,20 +1452,21 @@ class Simulation implements Steered {
     const reply: Reply = { answer, close: hangup };
     if (!atOnce) reply.delay = min + Math.random() * (max - min);
     if (pending && !atOnce) reply.interim = wireMessage({ ...echo(request, traits), AE: "11" });
-    if (traits.atOnce === "nothing" && request["BA"] === "1") reply.transmission = { segments: [] };
+    if (traits.atOnce === "nothing" && request["BA"] === "1" && !outcome.tags?.["AE"]) {
+      reply.transmission = { segments: [] };
+      reply.unanswered = true;
+    }
     if (fault) reply.transmission = FAULTS[fault].send(answer.raw);
     if (action === "P" && message["AE"] === "10") this.#print(request["ZT"] ?? "", session);
-    const screen = traits.screens?.[context.last ? "failed" : "none"];
-    if (action === "3" && message["AE"] === "01" && screen) this.#observer.shows(session, screen);
+    const screen = traits.screens?.[last ? "failed" : "none"];
+    if (action === "3" && last?.answer["AE"] !== "10" && screen) {
+      this.#observer.shows(session, screen);
+    }
     if (action === "B" && message["AE"] !== "01") reply.onDue = () => this.forget(CA); // of that register only, so that tests run side by side (our choice)
     if (movesMoney(action)) {
       // After BA 1 the payment is made all the same, though its answer does not tell how it ended.
       const result = atOnce ? answerTo({ ...request, BA: "0" }, outcome, context) : message;
-      reply.onDue = () => {
-        keep(this.#attempts, CA, { answer: result, time: session.received });
-        const { AE, ID } = result;
-        if (action === "0" && AE === "10" && ID) keep(this.#debits, ID, CA);
-      };
+      reply.onDue = () => this.#remember(request, result, session);
     }
     return reply;
   }
@@ -1674,7 +1731,8 @@ class Turn implements Session {
   /** When its last byte came, on the clock of performance.now(). */
   readonly arrived: number;
   transaction = 0;
-  onOver?: () => void;
+  unread = false;
+  onOver?: (session: Session) => void;
   reply: Reply | Promise<Reply> | undefined;
   /** What of the answer has been written. */
   sent = "";
@@ -1869,13 +1927,13 @@ class Connection implements FramerOwner {
     const reply = await turn.reply; // later than the requests that came with it
     if (turn.isOver || !reply) return;
     const { answer, interim, interimDelay = 0, delay = 0, onDue } = reply;
-    const { transmission, close = false } = reply;
+    const { transmission, unanswered = false, close = false } = reply;
     const { callback } = this.#settings;
     let to = callback > 0 ? undefined : this.#socket;
     if (interimDelay > 0) await this.#sleepUntil(turn.arrived + interimDelay * 1000);
     if (interim) {
       to ??= await this.#callBack(turn, callback);
-      if (to.writable) {
+      if (to?.writable) {
         this.#write(to, interim.raw);
         this.#observer.answer(turn, interim, turn.milliseconds);
       }
@@ -1884,18 +1942,20 @@ class Connection implements FramerOwner {
     onDue?.();
     this.#observer.due(turn, answer);
     const { segments, pause = 0, then }: Transmission = transmission ?? { segments: [answer.raw] };
-    to ??= await this.#callBack(turn, callback);
-    if (segments.length > 1) to.setNoDelay(); // or the system puts them together
+    const isEnding = segments.length > 0 || then !== undefined;
+    if (isEnding) to ??= await this.#callBack(turn, callback);
+    if (turn.isOver) return; // the terminal was closed or reset meanwhile
+    if (segments.length > 1) to?.setNoDelay(); // or the system puts them together
     for (const [index, segment] of segments.entries()) {
       if (index > 0) await this.#sleep(typeof pause === "number" ? pause : pause[index - 1] ?? 0);
-      if (!to.writable || (index > 0 && turn.gone !== undefined)) break;
+      if (!to?.writable || (index > 0 && turn.gone !== undefined)) break;
       this.#send(turn, to, segment, segments.length > 1);
     }
     this.#last = turn;
     this.#active = performance.now();
     this.#tell(turn, segments.join(""), answer);
-    if (segments.length > 0 || then || this.#socket.destroyed) this.#over(turn);
-    if (to !== this.#socket) this.#hangUpBack(to, then);
+    if (to && to !== this.#socket && isEnding) this.#hangUpBack(turn, to, segments.join(""), then);
+    if (isEnding || unanswered || this.#socket.destroyed) this.#over(turn);
     if (then === "reset") {
       this.#by ??= "terminal";
       reset(this.#socket);
@@ -1939,30 +1999,35 @@ class Connection implements FramerOwner {
     return unread;
   }
 
-  /** Connects to the POS for an answer. What it gives is closed where the POS does not listen. */
-  async #callBack(turn: Turn, port: number): Promise<net.Socket> {
+  /** Connects to the POS for an answer, if it listens. */
+  async #callBack(turn: Turn, port: number): Promise<net.Socket | undefined> {
     const socket = net.connect({ host: this.#address, port, noDelay: true });
     this.#calledBack.add(socket);
     socket.on("close", () => this.#calledBack.delete(socket));
+    socket.resume(); // what the POS says there is not read
     const timer = setTimeout(() => socket.destroy(), CLOSE_TIMEOUT);
-    const error = await new Promise<unknown>((resolve) => {
-      socket.on("connect", () => resolve(undefined)).on("close", resolve).on("error", resolve);
+    const isThere = await new Promise<boolean>((resolve) => {
+      socket.on("connect", () => resolve(true)).on("error", () => resolve(false));
+      socket.on("close", () => resolve(false));
     });
     clearTimeout(timer);
-    if (error !== undefined && !turn.isOver) {
-      const told = warning("callback", `${this.#address} port ${port}`);
-      this.#observer.warn(turn, told);
-    }
-    socket.resume(); // what the POS says there is not read
-    return socket;
+    if (isThere) return socket;
+    if (!turn.isOver) this.#warnCallBack(turn, "nothing listens there");
+    return undefined;
   }
 
   /** Closes a connection that the terminal has made. */
-  #hangUpBack(socket: net.Socket, how: Transmission["then"]): void {
+  #hangUpBack(turn: Turn, socket: net.Socket, whole: string, how: Transmission["then"]): void {
+    if (turn.sent !== whole) this.#warnCallBack(turn, "the POS has closed that connection");
     if (how === "reset") reset(socket);
     else socket.end();
     const timer = setTimeout(() => socket.destroy(), CLOSE_TIMEOUT);
     socket.on("close", () => clearTimeout(timer));
+  }
+
+  #warnCallBack(turn: Turn, why: string): void {
+    const where = `${this.#address} port ${this.#settings.callback}`;
+    this.#observer.warn(turn, warning("callback", where, why));
   }
 
   /** Resolves at a time of performance.now(), which may be over. */
@@ -2039,7 +2104,9 @@ class Connection implements FramerOwner {
       this.#observer.gone(last, { milliseconds: last.milliseconds, sent: last.sent });
     }
     this.#observer.closed(this.#number, this.#by, this.#arrived > 0);
-    for (const turn of this.#open) if (!this.#turns.includes(turn)) this.#over(turn);
+    for (const turn of this.#open) {
+      if ((wasReset && turn.unread) || !this.#turns.includes(turn)) this.#over(turn);
+    }
     if (this.#open.size === 0) this.#onDone();
   }
 
@@ -2047,7 +2114,7 @@ class Connection implements FramerOwner {
     if (turn.isOver) return;
     turn.isOver = true;
     this.#open.delete(turn);
-    turn.onOver?.();
+    turn.onOver?.(turn);
     this.#observer.over(turn);
     if (this.#socket.destroyed && this.#open.size === 0) this.#onDone();
   }
@@ -2512,12 +2579,17 @@ function isOf(register: string | undefined, kept: Kept): boolean {
 
 /** A copy of what is kept of a transaction, with its messages. */
 function transactionOf({ register: _register, given: _given, ...kept }: Kept): Transaction {
-  const { request, due, answer, ...others } = structuredClone(kept);
+  const { number, connection, address, received, request, due, answer, ...others } =
+    structuredClone(kept);
   return {
-    ...others,
+    number,
+    connection,
+    address,
+    received,
     request: { ...request, ...readable(request.raw) },
     ...(due && { due: { ...due, ...readable(due.raw) } }),
     ...(answer && { answer: { ...answer, ...readable(answer.raw) } }),
+    ...others,
   };
 }
 

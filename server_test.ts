@@ -403,7 +403,10 @@ slow("a duplicate is about the last attempt of that cash register, and its amoun
   terminal.nextOutcome("success,delay=0.2,CB=6");
   const slow = ask(port, DEBIT);
   await came(terminal, before + 1);
-  assert.equal((await duplicate("01"))["CB"], "5"); // not yet the one that is under way
+  // Neither the one that is under way nor the one before, which a till would take for it.
+  assert.deepEqual(await duplicate("01"), { ...none, AF: "07" });
+  assert.equal(terminal.transactions.at(-1)?.warnings.at(-1)?.code, "too-early");
+  assert.equal((await duplicate("02"))["AF"], "10");
   await slow;
   assert.equal((await duplicate("01"))["CB"], "6");
   assert.equal((await ask(port, { ...DEBIT_MESSAGE, CB: "700", BA: "1" }))["AE"], "11");
@@ -1582,7 +1585,8 @@ slow(
     assert.deepEqual(overlapping.map(({ request }) => request.message["CA"]), ["01"]);
     assert.deepEqual(overlapping[0]?.warnings, [{
       code: "overlap",
-      text: "a second payment of this cash register while its first is under way",
+      text:
+        "a second payment of this cash register while its first is under way: if both are approved, the customer pays twice",
     }]);
     assert.notEqual(overlapping[0], terminal.transactions[0]);
   },
