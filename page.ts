@@ -730,13 +730,13 @@ const TEXT = {
   tills: ["Tills that wait", "Caisses en attente"],
   till: ["Till %1", "Caisse %1"],
   card: ["Card that pays", "Carte qui paie"],
-  anyCard: ["As the till asks", "Selon la caisse"],
+  anyCard: ["As the till asks", "Celle que demande la caisse"],
   success: ["Accept", "Accepter"],
-  refused: ["Refuse", "Refuser"],
+  refused: ["Refuse (AF 04)", "Refuser (AF 04)"],
   abandon: ["Abandon", "Abandonner"],
-  forbidden: ["Forbid", "Interdire"],
+  forbidden: ["Forbid (AF 05)", "Interdire (AF 05)"],
   timeout: ["Time out", "Délai dépassé"],
-  silent: ["Say nothing", "Ne rien dire"],
+  silent: ["Say nothing", "Silence"],
   otherOutcome: ["Another outcome", "Autre issue"],
   answerSo: ["Answer", "Répondre"],
   behaviour: ["How it behaves", "Comportement"],
@@ -765,7 +765,7 @@ const TEXT = {
   ],
   when: ["Rules by amount", "Règles selon le montant"],
   whenAmount: ["Amount in cents, or * and last digits", "Montant en centimes, ou * et la fin"],
-  next: ["Queue for the next ones", "File pour les prochains"],
+  next: ["Queue for the next ones", "File d'attente : prochains paiements"],
   nextRegister: ["Cash register, any if empty", "Numéro de caisse, toutes si vide"],
   add: ["Add", "Ajouter"],
   empty: ["Empty", "Vider"],
@@ -1083,8 +1083,11 @@ function endingOf(entry) {
   if (!answer) {
     return gone ? [t("gone"), "bad"] : ended ? [t("unanswered"), "bad"] : [t("underWay"), "muted"];
   }
-  if (answer.lost) return [t("lostAnswer"), "bad"];
   const { AE, AF } = answer.message;
+  if (answer.lost) {
+    const isPaid = AE === "10" && movesMoney(message);
+    return [(isPaid ? t("paid") + ", " : "") + t("lostAnswer"), "bad"];
+  }
   if (AE === "10") {
     return [movesMoney(message) ? t("paid") : pick(term("AE", "10")), "good"];
   }
@@ -1871,7 +1874,7 @@ function drawDetail(one) {
         fact(t("transaction", one.number), h("span", { class: tone }, ending)),
         fact(t("time"), clock(one.received)),
         fact(t("register"), visible(message.CA || "")),
-        fact(t("from"), h("code", {}, one.address)),
+        fact(t("from"), h("code", {}, one.address.replace("::ffff:", ""))),
         fact(t("connection"), String(one.connection)),
       ),
     ),
