@@ -1233,8 +1233,9 @@ class Simulation implements Steered {
   #underWay = 0;
   readonly #onOver = (): void => {
     this.#underWay--;
-    const [next] = this.#unread;
-    next?.();
+    for (const handle of this.#unread) {
+      if (this.#underWay === 0 || !this.script.exclusive) handle(); // one may be refused
+    }
   };
 
   constructor(script: Settings, observer: Observer) {
@@ -2405,14 +2406,16 @@ export class Journal implements Observer {
       return Promise.resolve(transactionOf(found));
     }
     const waiter: Waiter = { register, after, ...Promise.withResolvers<Transaction>() };
-    waiter.promise.catch(() => {}); // a test that fails before it awaits this has an error of its own to tell
     this.#waiters.push(waiter);
     const fail = (reason: WaitError["reason"], text: string): void =>
       this.#settle(
         (other) => other === waiter,
         ({ reject }) => reject(new WaitError(reason, text)),
       );
-    signal?.addEventListener("abort", () => fail("aborted", "nobody waits any more"));
+    const onAbort = (): void => fail("aborted", "nobody waits any more");
+    signal?.addEventListener("abort", onAbort);
+    const stop = (): void => signal?.removeEventListener("abort", onAbort);
+    waiter.promise.then(stop, stop); // a rejection that nobody awaits is no error either: a test may have failed
     if (timeout !== undefined) {
       waiter.timer = setTimeout(() => {
         const of = register === undefined ? "" : ` of cash register ${register}`;
@@ -2909,16 +2912,11 @@ examples:\n${shown}`;
 
 /** The options of a program. An empty help hides those of a terminal that it does not have. */
 function optionsOf({ options, takes }: Pick<Program<Terminal>, "options" | "takes">): Options {
-  const all = Object.entries<Option>(OPTIONS);
-  const has = (name: string): boolean => !takes || takes.includes(name);
-  return {
-    ...Object.fromEntries(
-      all.map(([name, option]) =>
-        has(name) || option.help === undefined ? [name, option] : [name, { ...option, help: "" }]
-      ),
-    ),
-    ...options,
-  };
+  const all = Object.entries<Option>(OPTIONS).map(([name, option]) => {
+    const isHidden = takes?.includes(name) === false && option.help !== undefined;
+    return [name, isHidden ? { ...option, help: "" } : option];
+  });
+  return { ...Object.fromEntries(all), ...options };
 }
 
 function readWhen(texts: string[]): Record<string, Outcome> {
@@ -3001,9 +2999,8 @@ const KEYS: ReadonlyMap<string, readonly [words: OutcomeText, french: string]> =
 const OTHER_KEYS = /\x1b[[O]?[\d;]*./gs;
 
 /** A request that waits for a person. */
-interface Question {
+interface Question extends WireMessage {
   number: number;
-  request: Readonly<Message>;
   gone: boolean;
 }
 
@@ -3011,33 +3008,27 @@ interface Question {
 async function startOnScreen(options: TerminalOptions): Promise<Terminal> {
   const { stdin } = process;
   const questions: Question[] = [];
-  let raw = false;
-  const show = (): void => updateScreen(screenText(questions, raw));
+  let isRaw = false;
+  const show = (): void => updateScreen(screenText(questions, isRaw));
   const terminal = await startTerminal({ ...options, interactive: true });
   const press = (key: string): void => {
     const [question] = questions;
     const [words] = KEYS.get(key) ?? [];
     if (key === "\x03") process.emit("SIGINT"); // Ctrl-C, in raw mode
-    else if (question && key === "w") raw = !raw;
+    else if (question && key === "w") isRaw = !isRaw;
     else if (question && words) {
       questions.shift();
-      raw = false;
-      logToStderr("info", `${requestText(question.request)}: ${words}`);
+      isRaw = false;
+      logToStderr("info", `${requestText(question.message)}: ${words}`);
       terminal.decide(question.number, words);
     } else return;
     show();
   };
-  const requests = new Map<number, WireMessage>(); // that may have to wait
   terminal.subscribe((event) => {
-    if (event.event === "request") {
-      requests.clear(); // the one before did not wait
-      requests.set(event.transaction, event);
-    }
     if (event.event === "waiting") {
       const number = event.transaction;
-      const { message = {} } = requests.get(number) ?? {};
-      requests.delete(number);
-      questions.push({ number, request: message, gone: false });
+      const { raw = "", message = {} } = terminal.transaction(number)?.request ?? {};
+      questions.push({ number, raw, message, gone: false });
     } else if (event.event === "gone" || event.event === "answer") {
       const at = questions.findIndex(({ number }) => number === event.transaction);
       if (at < 0) return;
@@ -3055,7 +3046,7 @@ async function startOnScreen(options: TerminalOptions): Promise<Terminal> {
 }
 
 /** What a terminal's screen would show, in a box that fits the width, and the keys. */
-function screenText([question, ...behind]: readonly Question[], raw: boolean): string {
+function screenText([question, ...behind]: readonly Question[], isRaw: boolean): string {
   const width = Math.max(20, Math.min(60, (process.stderr.columns || 80) - 1));
   const rule = "-".repeat(width);
   const row = (left: string, right = ""): string[] => {
@@ -3070,8 +3061,9 @@ function screenText([question, ...behind]: readonly Question[], raw: boolean): s
   };
   const lines = (parts: string[][]): string => `${parts.flat().join("\n")}\n`;
   if (!question) return lines([[rule], row("PRÊT / READY"), [rule, "Ctrl-C: stop (arrêter)"]]);
-  const { request, gone } = question;
-  const { label, french } = meaning("CD", request["CD"])!; // others are refused at once
+  const { raw, message, gone } = question;
+  const unlisted = `action ${message["CD"]}`; // that of a model
+  const { label, french } = meaning("CD", message["CD"]) ?? { label: unlisted, french: unlisted };
   const keys = [...KEYS].map(([key, [words, french]]) =>
     `${key === "\r" ? "Enter" : key}: ${inWords({ label: words, french })}`
   );
@@ -3080,12 +3072,12 @@ function screenText([question, ...behind]: readonly Question[], raw: boolean): s
     [rule],
     row(
       french === label ? french.toUpperCase() : `${french} / ${label}`.toUpperCase(),
-      request["CB"] === undefined ? "" : amountText(request),
+      message["CB"] === undefined ? "" : amountText(message),
     ),
-    row(`CAISSE / POS ${request["CA"] ?? ""}`, gone ? "PARTIE / GONE" : ""),
+    row(`CAISSE / POS ${message["CA"] ?? ""}`, gone ? "PARTIE / GONE" : ""),
     behind.length > 0 ? row(`EN ATTENTE / WAITING: ${behind.length}`) : [],
     [rule],
-    raw ? printable(encodeText(request)).match(new RegExp(`.{1,${width}}`, "g")) ?? [] : [],
+    isRaw ? printable(raw).match(new RegExp(`.{1,${width}}`, "g")) ?? [] : [],
     wrap(help.join("  "), width).map((line) => line.replaceAll("\xa0", " ").trimEnd()),
   ]);
 }
@@ -3140,7 +3132,7 @@ export async function runCommand<Started extends { close(): Promise<void> }>(
     process.off("uncaughtException", onUncaught);
   } catch (error) {
     if (error instanceof ListenError) fail(error.message, 1);
-    const message = argumentError(error, { ...OPTIONS, ...program.options });
+    const message = argumentError(error, optionsOf(program));
     if (message === undefined) throw error;
     fail(message, 2);
   }
