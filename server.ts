@@ -14,7 +14,8 @@
  * ```ts
  * import { startTerminal } from "./server.ts";
  *
- * await using terminal = await startTerminal({ port: 0, host: "127.0.0.1", outcome: "refused", duration: 0 });
+ * await using terminal = await startTerminal({ port: 0, host: "127.0.0.1", duration: 0 });
+ * terminal.nextOutcome("refused", "success,delay=10");
  * console.log(`the POS under test pays on port ${terminal.port}`);
  * ```
  *
@@ -201,16 +202,13 @@ const MEANT: ReadonlyMap<string, string> = new Map([
   ["declined", "refused"],
 ]);
 
-/** A decimal digit. */
-export type Digit = "0" | "1" | "2" | "3" | "4" | "5" | "6" | "7" | "8" | "9";
-
 /** Words for an outcome, see {@linkcode parseOutcome}. A misspelt single word is a type error. */
 export type OutcomeText =
   | keyof typeof ENDINGS
   | Card
   | Fault
   | keyof typeof FLAGS
-  | `${Digit}${Digit}`
+  | `${number}`
   | `${string}=${string}`
   | `${string},${string}`;
 
@@ -310,12 +308,7 @@ function checkOutcome(outcome: Outcome, option: string): Outcome {
 }
 
 /** Refuses a name that is none of those known, and suggests the nearest. */
-function checkNames(
-  option: string,
-  what: string,
-  known: readonly string[],
-  names: string[],
-): void {
+function checkNames(option: string, what: string, known: readonly string[], names: string[]): void {
   const unknown = names.find((name) => !known.includes(name));
   if (unknown === undefined) return;
   throw new OptionError(option, `${what} ${known.join(", ")}`, unknown, nearest(unknown, known));
@@ -1225,7 +1218,7 @@ export function outcomeFor(request: Readonly<Message>, script: Settings): Outcom
 /** Decides what a terminal answers, and remembers what a duplicate repeats. */
 class Simulation implements Steered {
   readonly script: Settings;
-  readonly #observer: Observer;
+  readonly #journal: Journal;
   readonly #attempts = new Map<string, Attempt>(); // by cash register
   readonly #debits = new Map<string, string>(); // the cash registers of those approved, by their ID
   readonly #questions = new Map<number, (outcome: Outcome) => void>(); // by transaction
@@ -1238,9 +1231,9 @@ class Simulation implements Steered {
     }
   };
 
-  constructor(script: Settings, observer: Observer) {
+  constructor(script: Settings, journal: Journal) {
     this.script = script;
-    this.#observer = observer;
+    this.#journal = journal;
   }
 
   forget(register?: string): void {
@@ -1293,13 +1286,13 @@ class Simulation implements Steered {
     if (session.deviations.some(isRefused)) return "09";
     const refused = [...refuses, ...failsOn].find((tag) => tag in request);
     if (refused) {
-      this.#observer.warn(session, warning("refused-tag", refused, model));
+      this.#journal.warn(session, warning("refused-tag", refused, model));
       return "09";
     }
     const { CD = "" } = request;
     if (lacks.includes(CD) || (!ACTIONS.has(CD) && CD !== status)) return "12";
     if (!exclusive || this.#underWay === 0) return undefined;
-    this.#observer.warn(session, warning("busy", busy ? "read when it is free" : "answered AF 07"));
+    this.#journal.warn(session, warning("busy", busy ? "read when it is free" : "answered AF 07"));
     return busy ? undefined : "07";
   }
 
@@ -1342,7 +1335,7 @@ class Simulation implements Steered {
     const { decideTimeout } = this.script;
     const tooLong = Promise.withResolvers<Outcome>();
     const timer = setTimeout(() => {
-      this.#observer.warn(session, warning("undecided", decideTimeout / 1000));
+      this.#journal.warn(session, warning("undecided", decideTimeout / 1000));
       tooLong.resolve({ failure: "08" });
     }, decideTimeout);
     const { transaction } = session;
@@ -1358,12 +1351,12 @@ class Simulation implements Steered {
     };
     try {
       const decided = decide({ ...request }, transaction, session.signal);
-      if (this.#questions.has(transaction)) this.#observer.waiting(session);
+      if (this.#questions.has(transaction)) this.#journal.waiting(session);
       const outcome = toOutcome(await Promise.race([decided, tooLong.promise]));
       if (!isOver) return this.#execute(request, outcome, session);
     } catch (error) {
       if (!isOver) {
-        this.#observer.warn(session, warning("no-outcome", printable(messageOf(error))), "error");
+        this.#journal.warn(session, warning("no-outcome", printable(messageOf(error))), "error");
         callBack(() => {
           throw error; // or a test that is waiting for a decline would pass
         });
@@ -1377,7 +1370,7 @@ class Simulation implements Steered {
 
   /** Does what is asked for. */
   #execute(request: Readonly<Message>, outcome: Outcome, session: Session): Reply {
-    this.#observer.decided(session, outcome);
+    this.#journal.decided(session, outcome);
     const { CA = "", CD: action } = request;
     const { duration, sellerContract } = this.script;
     const { delay = duration, fault, hangup = false, pending } = outcome;
@@ -1401,7 +1394,7 @@ class Simulation implements Steered {
     if (fault) reply.transmission = FAULTS[fault].send(answer.raw);
     if (action === "P" && message["AE"] === "10") this.#print(request["ZT"] ?? "", session);
     const screen = traits.screens?.[context.last ? "failed" : "none"];
-    if (action === "3" && message["AE"] === "01" && screen) this.#observer.shows(session, screen);
+    if (action === "3" && message["AE"] === "01" && screen) this.#journal.shows(session, screen);
     if (action === "B" && message["AE"] !== "01") reply.onDue = () => this.forget(CA); // of that register only, so that tests run side by side (our choice)
     if (movesMoney(action)) {
       // After BA 1 the payment is made all the same, though its answer does not tell how it ended.
@@ -1420,16 +1413,16 @@ class Simulation implements Steered {
     const asked = askedFor(request);
     if (asked !== undefined && answer["AE"] === "10" && movesMoney(request["CD"])) {
       const paid = answer["CC"] ?? "none";
-      if (paid !== asked) this.#observer.warn(session, warning("application", asked, paid));
+      if (paid !== asked) this.#journal.warn(session, warning("application", asked, paid));
     }
     if (wantedReceipt(request["CK"] ?? "")?.copy === "both") {
-      this.#observer.warn(session, warning("one-receipt"));
+      this.#journal.warn(session, warning("one-receipt"));
     }
   }
 
   #print(zt: string, session: Session): void {
-    const receipts = decodeReceipts(zt, (warning) => this.#observer.warn(session, warning));
-    for (const { text } of receipts) this.#observer.shows(session, text, "printed");
+    const receipts = decodeReceipts(zt, (warning) => this.#journal.warn(session, warning));
+    for (const { text } of receipts) this.#journal.shows(session, text, "printed");
   }
 }
 
@@ -1484,34 +1477,6 @@ export interface Gone {
   readonly milliseconds: number;
   /** What of the answer had been sent, as Latin-1 text. */
   readonly sent: string;
-}
-
-/** Is told what happens, everything once. */
-export interface Observer {
-  /** A line for the log; the text is asked for if the level is wanted. */
-  log(level: LogLevel, text: () => string): void;
-  /** A request is there. Gives the transaction its number. */
-  request(session: Session, received: Received): number;
-  /** The final answer is due, and not yet written. With the time it took it is told as such. */
-  due(session: Session, answer: Sent, milliseconds?: number): void;
-  /** Something was noticed. */
-  warn(session: Session, warning: Warning, level?: LogLevel): void;
-  /** A person is to decide. */
-  waiting(session: Session): void;
-  /** How it is to end, unless another terminal decides that. */
-  decided(session: Session, outcome?: Outcome): void;
-  /** What its screen shows, or its printer prints. */
-  shows(session: Session, text: string, where?: "screen" | "printed"): void;
-  /** An answer was written, or would have been. */
-  answer(session: Session, sent: Sent, milliseconds: number, at?: Date): void;
-  /** Nothing is written for an answer. */
-  nothing(session: Session): void;
-  /** The POS has left without the whole answer. */
-  gone(session: Session, gone: Gone): void;
-  /** The transaction is over. */
-  over(session: Session): void;
-  /** A connection is closed; `used`: whether anything came on it. */
-  closed(connection: number, by: Side, used: boolean, how?: Closing): void;
 }
 
 /** How a connection was closed, where another terminal may have done it. */
@@ -1572,17 +1537,17 @@ export interface Listening {
 export async function serve(
   settings: Settings,
   handler: Handler,
-  observer: Observer,
+  journal: Journal,
   judge: (received: Received) => Deviation[] = deviations,
 ): Promise<Listening> {
-  const service: Service = { settings, handler, observer, judge };
+  const service: Service = { settings, handler, journal, judge };
   const sockets = new Set<net.Socket>();
   const connections = new Set<Connection>(); // of the sockets, and of payments whose POS has gone
   let accepted = 0;
   const server = net.createServer({ allowHalfOpen: true }, (socket) => {
     const number = ++accepted;
     if (sockets.size >= settings.maxConnections) {
-      observer.log("warn", () => `#${number} closed: ${sockets.size} connections are open already`);
+      journal.log("warn", () => `#${number} closed: ${sockets.size} connections are open already`);
       socket.on("error", () => {}).destroy();
       return;
     }
@@ -1629,30 +1594,28 @@ const LISTEN_ERRORS: Readonly<Record<string, string>> = {
 export class ListenError extends Error {
   /** @ignore */
   override name = "ListenError";
+
+  /** An error about a host, "" for every interface, and a port. */
+  constructor(host: string, port: number, cause: NodeJS.ErrnoException) {
+    const where = `${host ? `host ${host}` : "every interface"}, port ${port}`;
+    const why = LISTEN_ERRORS[cause.code ?? ""] ?? cause.message;
+    super(`cannot listen on ${where}: ${why}`, { cause });
+  }
 }
 
 /** Has a server listen. Without a host it takes every interface, IPv6 and IPv4 where there are both. */
 export async function listen(
   server: net.Server,
   port: number,
-  host = "",
+  host: string = "",
 ): Promise<net.AddressInfo> {
   try {
     server.listen({ port, backlog: BACKLOG, ...(host && { host }) });
     await once(server, "listening");
   } catch (cause) {
-    throw listenError({ host, port }, cause as Error);
+    throw new ListenError(host, port, cause as Error);
   }
   return server.address() as net.AddressInfo;
-}
-
-function listenError(
-  { host, port }: { host: string; port: number },
-  cause: NodeJS.ErrnoException,
-): ListenError {
-  const where = `${host ? `host ${host}` : "every interface"}, port ${port}`;
-  const why = LISTEN_ERRORS[cause.code ?? ""] ?? cause.message;
-  return new ListenError(`cannot listen on ${where}: ${why}`, { cause });
 }
 
 type Timer = ReturnType<typeof setTimeout> | undefined;
@@ -1661,7 +1624,7 @@ type Timer = ReturnType<typeof setTimeout> | undefined;
 interface Service {
   settings: Settings;
   handler: Handler;
-  observer: Observer;
+  journal: Journal;
   judge: (received: Received) => Deviation[];
 }
 
@@ -1728,7 +1691,7 @@ class Connection implements FramerOwner {
   readonly #socket: net.Socket;
   readonly #number: number;
   readonly #settings: Settings;
-  readonly #observer: Observer;
+  readonly #journal: Journal;
   readonly #service: Service;
   readonly #onDone: () => void;
   readonly #address: string; // which a closed socket does not know any more
@@ -1743,21 +1706,15 @@ class Connection implements FramerOwner {
   #arrived = 0; // when the last byte came
   #pieces: { at: number; bytes: number }[] = []; // of the request in progress
   #active = performance.now(); // when the last request or answer was there
-  #answering = false;
   #ended = false; // the POS has closed its side
   #hungUp = false; // this side is closed
   #by: Side | undefined; // who closed first
 
-  constructor(
-    socket: net.Socket,
-    number: number,
-    service: Service,
-    onDone: () => void,
-  ) {
+  constructor(socket: net.Socket, number: number, service: Service, onDone: () => void) {
     this.#socket = socket;
     this.#number = number;
     this.#settings = service.settings;
-    this.#observer = service.observer;
+    this.#journal = service.journal;
     this.#service = service;
     this.#onDone = onDone;
     this.#address = socket.remoteAddress ?? "";
@@ -1809,7 +1766,7 @@ class Connection implements FramerOwner {
   }
 
   #log(level: LogLevel, text: () => string): void {
-    this.#observer.log(level, () => `#${this.#number} ${text()}`);
+    this.#journal.log(level, () => `#${this.#number} ${text()}`);
   }
 
   #read(chunk: string): void {
@@ -1844,15 +1801,14 @@ class Connection implements FramerOwner {
     if (segments.length > 0) this.#pieces = [];
     const turn = new Turn(this.#number, this.#address, found, segments, this.#arrived, this.#ended);
     this.#active = this.#arrived;
-    turn.transaction = this.#observer.request(turn, received);
+    turn.transaction = this.#journal.request(turn, received);
     turn.reply = this.#service.handler(received, turn);
     this.#open.add(turn);
     this.#turns.push(turn);
-    if (!this.#answering) this.#answerAll();
+    if (this.#turns.length === 1) this.#answerAll(); // else it is at it
   }
 
   async #answerAll(): Promise<void> {
-    this.#answering = true;
     for (let turn = this.#turns[0]; turn; turn = this.#turns[0]) {
       await this.#answer(turn);
       if (turn === this.#turns[0]) this.#turns.shift();
@@ -1861,7 +1817,6 @@ class Connection implements FramerOwner {
         this.#read("");
       }
     }
-    this.#answering = false;
     if (this.#ended) this.#hangUp();
   }
 
@@ -1878,12 +1833,12 @@ class Connection implements FramerOwner {
       to ??= await this.#callBack(turn, callback);
       if (to.writable) {
         this.#write(to, interim.raw);
-        this.#observer.answer(turn, interim, turn.milliseconds);
+        this.#journal.answer(turn, interim, turn.milliseconds);
       }
     }
     if (delay > 0) await this.#sleepUntil(turn.arrived + delay * 1000);
     onDue?.();
-    this.#observer.due(turn, answer);
+    this.#journal.due(turn, answer);
     const { segments, pause = 0, then }: Transmission = transmission ?? { segments: [answer.raw] };
     to ??= await this.#callBack(turn, callback);
     if (segments.length > 1) to.setNoDelay(); // or the system puts them together
@@ -1920,7 +1875,7 @@ class Connection implements FramerOwner {
   /** Tells what was sent of an answer. */
   #tell(turn: Turn, whole: string, answer: WireMessage): void {
     const { sent, gone, milliseconds, sentSegments: segments } = turn;
-    if (whole === "" && answer.raw !== "") return this.#observer.nothing(turn);
+    if (whole === "" && answer.raw !== "") return this.#journal.nothing(turn);
     const lost = sent === whole && gone === undefined
       ? undefined
       : sent === "" || sent === whole
@@ -1929,7 +1884,7 @@ class Connection implements FramerOwner {
     const raw = lost === "rest" ? sent : whole;
     const told = raw === answer.raw ? answer : readable(raw);
     const more = { ...(lost && { lost }), ...(segments && { segments }) };
-    this.#observer.answer(turn, lost || segments ? { ...told, ...more } : told, milliseconds);
+    this.#journal.answer(turn, lost || segments ? { ...told, ...more } : told, milliseconds);
   }
 
   /** Writes, and gives how many bytes the system has not taken. */
@@ -1951,8 +1906,7 @@ class Connection implements FramerOwner {
     });
     clearTimeout(timer);
     if (error !== undefined && !turn.isOver) {
-      const told = warning("callback", `${this.#address} port ${port}`);
-      this.#observer.warn(turn, told);
+      this.#journal.warn(turn, warning("callback", `${this.#address} port ${port}`));
     }
     socket.resume(); // what the POS says there is not read
     return socket;
@@ -1995,7 +1949,7 @@ class Connection implements FramerOwner {
       const { milliseconds, sent } = turn;
       if (turn.gone !== undefined || milliseconds < notBefore) continue;
       turn.gone = milliseconds;
-      this.#observer.gone(turn, { milliseconds, sent });
+      this.#journal.gone(turn, { milliseconds, sent });
     }
   }
 
@@ -2005,7 +1959,7 @@ class Connection implements FramerOwner {
     if (left) this.onMessage(left);
     this.#ended = true;
     this.#socket.removeAllListeners("data").resume();
-    if (!this.#answering) this.#hangUp();
+    if (this.#turns.length === 0) this.#hangUp();
   }
 
   /** Half-closes. Destroying at once would send RST if input is still unread, and the POS could lose the answer. */
@@ -2037,9 +1991,9 @@ class Connection implements FramerOwner {
     const last = this.#last;
     const wasReset = (errored as NodeJS.ErrnoException | null)?.code === "ECONNRESET";
     if (wasReset && this.#open.size === 0 && last?.sent && last.gone === undefined) {
-      this.#observer.gone(last, { milliseconds: last.milliseconds, sent: last.sent });
+      this.#journal.gone(last, { milliseconds: last.milliseconds, sent: last.sent });
     }
-    this.#observer.closed(this.#number, this.#by, this.#arrived > 0);
+    this.#journal.closed(this.#number, this.#by, this.#arrived > 0);
     for (const turn of this.#open) if (!this.#turns.includes(turn)) this.#over(turn);
     if (this.#open.size === 0) this.#onDone();
   }
@@ -2049,7 +2003,7 @@ class Connection implements FramerOwner {
     turn.isOver = true;
     this.#open.delete(turn);
     turn.onOver?.();
-    this.#observer.over(turn);
+    this.#journal.over(turn);
     if (this.#socket.destroyed && this.#open.size === 0) this.#onDone();
   }
 }
@@ -2162,11 +2116,18 @@ export class WaitError extends Error {
   readonly reason: "timeout" | "reset" | "closed" | "aborted";
 
   /** An error with the reason as a word and in words. */
-  constructor(reason: WaitError["reason"], message: string) {
+  constructor(reason: WaitError["reason"], message: string = NO_TRANSACTION[reason]) {
     super(message);
     this.reason = reason;
   }
 }
+
+const NO_TRANSACTION = {
+  timeout: "the time is up",
+  reset: "the terminal was reset",
+  closed: "the terminal was closed",
+  aborted: "nobody waits any more",
+} as const;
 
 /** Transactions, and cash registers with a last one, that are kept (our choice: a day of tests). */
 const MAX_KEPT = 1_000;
@@ -2204,7 +2165,7 @@ interface Waiter extends PromiseWithResolvers<Transaction> {
 }
 
 /** Takes note of all that happens, and tells it: transactions, events, log, waits. */
-export class Journal implements Observer {
+export class Journal {
   /** Who is told each event. */
   readonly listeners: Set<Listener> = new Set();
   readonly #settings: Settings;
@@ -2212,7 +2173,7 @@ export class Journal implements Observer {
   readonly #transactions: Kept[] = [];
   readonly #underWay = new Map<Session, Entry>();
   readonly #lastPayments = new Map<string, Entry>(); // by cash register
-  #waiters: Waiter[] = [];
+  readonly #waiters = new Set<Waiter>();
   #count = 0;
   #isClosed = false;
 
@@ -2234,6 +2195,7 @@ export class Journal implements Observer {
     return found && transactionOf(found);
   }
 
+  /** A line for the log; the text is asked for if the level is wanted. */
   log(level: LogLevel, text: () => string): void {
     const { log, logLevel } = this.#settings;
     if (!log || LOG_LEVELS.indexOf(level) < LOG_LEVELS.indexOf(logLevel)) return;
@@ -2247,6 +2209,7 @@ export class Journal implements Observer {
     this.#emit(() => ({ event: "listening", host, port }));
   }
 
+  /** A request is there. Gives the transaction its number. */
   request(session: Session, { raw, message, error }: Received): number {
     const { connection, address, received, segments, ending } = session;
     const kept: Kept = {
@@ -2279,6 +2242,7 @@ export class Journal implements Observer {
     return number;
   }
 
+  /** How it is to end, unless another terminal decides that. */
   decided(session: Session, outcome?: Outcome): void {
     const entry = this.#underWay.get(session);
     if (!entry) return;
@@ -2288,6 +2252,7 @@ export class Journal implements Observer {
     keep(this.#lastPayments, CA, entry);
   }
 
+  /** Something was noticed. */
   warn(session: Session, warning: Warning, level: LogLevel = "warn"): void {
     const { connection, transaction: number } = session;
     this.#find(session)?.warnings.push(warning);
@@ -2295,15 +2260,18 @@ export class Journal implements Observer {
     this.log(level, () => `#${connection} ${warning.text}`);
   }
 
+  /** A person is to decide. */
   waiting({ connection, transaction }: Session): void {
     this.#emit(() => ({ event: "waiting", connection, transaction }));
     this.log("debug", () => `#${connection} waits for a person to decide`);
   }
 
-  shows({ connection }: Session, text: string, where = "screen"): void {
+  /** What its screen shows, or its printer prints. */
+  shows({ connection }: Session, text: string, where: "screen" | "printed" = "screen"): void {
     this.log("info", () => `#${connection} ${where}:\n${printableLines(text)}`);
   }
 
+  /** The final answer is due, and not yet written. With the time it took it is told as such. */
   due(session: Session, answer: Sent, milliseconds?: number): void {
     const entry = this.#underWay.get(session);
     if (!entry) return;
@@ -2316,6 +2284,7 @@ export class Journal implements Observer {
     this.log("info", () => `#${connection} the terminal answered: ${logText(answer)}`);
   }
 
+  /** An answer was written, or would have been. */
   answer(session: Session, sent: Sent, milliseconds: number, at: Date = new Date()): void {
     const kept = this.#find(session);
     if (!kept) return;
@@ -2340,11 +2309,13 @@ export class Journal implements Observer {
     this.log("info", () => `#${connection} ${how}${fault}: ${logText(sent)}`);
   }
 
+  /** Nothing is written for an answer. */
   nothing(session: Session): void {
     const { fault } = this.#find(session)?.outcome ?? {};
     this.log("info", () => `#${session.connection} sent nothing${fault ? ` (${fault})` : ""}`);
   }
 
+  /** The POS has left without the whole answer. */
   gone(session: Session, gone: Gone): void {
     const kept = this.#find(session);
     if (!kept) return;
@@ -2361,15 +2332,17 @@ export class Journal implements Observer {
     } else this.log("warn", () => `#${connection} the POS gave up after ${seconds} s`);
   }
 
+  /** The transaction is over. */
   over(session: Session): void {
     const entry = this.#underWay.get(session);
     if (!entry) return;
     this.#underWay.delete(session);
     const { kept } = entry;
     kept.ended = kept.answered ?? new Date();
+    if (this.#waiters.size === 0) return;
     const fits = (waiter: Waiter): boolean =>
       isOf(waiter.register, kept) && kept.number > (waiter.after ?? 0);
-    const first = this.#waiters.find((waiter) => waiter.after === undefined && fits(waiter));
+    const first = [...this.#waiters].find((waiter) => waiter.after === undefined && fits(waiter));
     if (first) kept.given = true;
     this.#settle(
       (waiter) => waiter === first || (waiter.after !== undefined && fits(waiter)),
@@ -2377,6 +2350,7 @@ export class Journal implements Observer {
     );
   }
 
+  /** A connection is closed; `used`: whether anything came on it. */
   closed(connection: number, by: Side, used: boolean, how?: Closing): void {
     const last = used && this.#transactions.findLast((one) => one.connection === connection);
     const at = how?.at ?? new Date();
@@ -2395,8 +2369,8 @@ export class Journal implements Observer {
   /** See {@linkcode Terminal.waitForTransaction}. */
   wait({ timeout, register, after, signal }: WaitOptions = {}): Promise<Transaction> {
     if (timeout !== undefined) inRange("timeout", { min: 0, max: DAY }, timeout);
-    if (this.#isClosed) return Promise.reject(new WaitError("closed", "the terminal was closed"));
-    if (signal?.aborted) return Promise.reject(new WaitError("aborted", "nobody waits any more"));
+    if (this.#isClosed) return Promise.reject(new WaitError("closed"));
+    if (signal?.aborted) return Promise.reject(new WaitError("aborted"));
     const found = this.#transactions.find((kept) =>
       kept.ended && isOf(register, kept) &&
       (after === undefined ? !kept.given : kept.number > after)
@@ -2406,20 +2380,18 @@ export class Journal implements Observer {
       return Promise.resolve(transactionOf(found));
     }
     const waiter: Waiter = { register, after, ...Promise.withResolvers<Transaction>() };
-    this.#waiters.push(waiter);
-    const fail = (reason: WaitError["reason"], text: string): void =>
-      this.#settle(
-        (other) => other === waiter,
-        ({ reject }) => reject(new WaitError(reason, text)),
-      );
-    const onAbort = (): void => fail("aborted", "nobody waits any more");
+    this.#waiters.add(waiter);
+    const fail = (error: WaitError): void =>
+      this.#settle((other) => other === waiter, ({ reject }) => reject(error));
+    const onAbort = (): void => fail(new WaitError("aborted"));
     signal?.addEventListener("abort", onAbort);
     const stop = (): void => signal?.removeEventListener("abort", onAbort);
     waiter.promise.then(stop, stop); // a rejection that nobody awaits is no error either: a test may have failed
     if (timeout !== undefined) {
       waiter.timer = setTimeout(() => {
         const of = register === undefined ? "" : ` of cash register ${register}`;
-        fail("timeout", `no transaction${of} was over within ${timeout} ms; ${this.#status()}`);
+        const text = `no transaction${of} was over within ${timeout} ms; ${this.#status()}`;
+        fail(new WaitError("timeout", text));
       }, timeout);
     }
     return waiter.promise;
@@ -2439,17 +2411,14 @@ export class Journal implements Observer {
   rejectWaits(register?: string): void {
     this.#settle(
       (waiter) => register === undefined || waiter.register === register,
-      ({ reject }) => reject(new WaitError("reset", "the terminal was reset")),
+      ({ reject }) => reject(new WaitError("reset")),
     );
   }
 
   /** Ends all waits: nothing more happens. */
   close(): void {
     this.#isClosed = true;
-    this.#settle(
-      () => true,
-      ({ reject }) => reject(new WaitError("closed", "the terminal was closed")),
-    );
+    this.#settle(() => true, ({ reject }) => reject(new WaitError("closed")));
   }
 
   /** Whether a transaction under way is of a cash register. */
@@ -2460,10 +2429,8 @@ export class Journal implements Observer {
 
   /** Settles the waits that match. */
   #settle(wanted: (waiter: Waiter) => boolean, how: (waiter: Waiter) => void): void {
-    const settled = this.#waiters.filter(wanted);
-    if (settled.length === 0) return;
-    this.#waiters = this.#waiters.filter((waiter) => !settled.includes(waiter));
-    for (const waiter of settled) {
+    for (const waiter of [...this.#waiters].filter(wanted)) {
+      this.#waiters.delete(waiter);
       clearTimeout(waiter.timer);
       how(waiter);
     }
@@ -2548,32 +2515,32 @@ function logText({ raw, message, ending = "" }: WireMessage): string {
 }
 
 /** What a terminal will do, for the line of the log at its start. */
-function told(settings: Settings): string {
-  const { model, outcome, duration, when, next, strict, exclusive, interactive } = settings;
-  const parts: (string | false)[] = [];
-  if (interactive) parts.push("a person decides");
-  else if (typeof outcome === "function") {
-    parts.push("each outcome decided on when it is asked for");
-  } else {
-    const { fault, failure, delay } = outcome;
-    const { fault: _, ...others } = outcome;
-    const mode = `${failure ? "failure" : "success"} mode (${formatOutcome(others)})`;
-    if (!fault || Object.keys(others).some((kind) => outcome[kind as keyof Outcome])) {
-      parts.push(mode);
-    }
-    if (fault) parts.push(FAULTS[fault].told);
-    const answers = !fault || FAULTS[fault].send("CZ0040300").segments.length > 0;
-    if (answers && delay === undefined) parts.push(`answers after ${duration} s`);
-  }
-  parts.push(
+function told({ outcome, interactive, duration, ...settings }: Settings): string {
+  const { model, when, next, strict, exclusive, callback } = settings;
+  const parts = interactive
+    ? ["a person decides"]
+    : typeof outcome === "function"
+    ? ["each outcome decided on when it is asked for"]
+    : toldOutcome(outcome, duration);
+  return [
+    ...parts,
     when.length > 0 && `outcomes by amount: ${when.length}`,
     next.length > 0 && `outcomes queued: ${next.length}`,
     strict && "strict",
     exclusive && "exclusive",
     model !== OPTIONS.model.default && `model ${model}`,
-    settings.callback > 0 && `answers to port ${settings.callback} of the POS`,
-  );
-  return parts.filter((part) => part).join(", ");
+    callback > 0 && `answers to port ${callback} of the POS`,
+  ].filter((part) => part).join(", ");
+}
+
+function toldOutcome({ fault, ...others }: Outcome, duration: number): (string | false)[] {
+  const answers = !fault || FAULTS[fault].send("CZ0040300").segments.length > 0;
+  const mode = `${others.failure ? "failure" : "success"} mode (${formatOutcome(others)})`;
+  return [
+    (!fault || Object.values(others).some((part) => part)) && mode,
+    fault !== undefined && FAULTS[fault].told,
+    answers && others.delay === undefined && `answers after ${duration} s`,
+  ];
 }
 
 // ---------------------------------------------------------------- the terminal
@@ -2587,21 +2554,14 @@ export type TerminalChanges = Pick<
 const CHANGEABLE = ["model", "outcome", "when", "duration", "strict", "exclusive", "interactive"];
 
 /** What a terminal does with the next request, outcomes in words. */
-export interface TerminalSettings {
-  /** The terminal that it behaves as. */
-  model: ModelName;
+export interface TerminalSettings extends
+  Required<
+    Pick<TerminalOptions, "model" | "duration" | "strict" | "exclusive" | "interactive">
+  > {
   /** How transactions end; null where a function decides. */
   outcome: string | null;
   /** Outcomes by amount. */
   when: Record<string, string>;
-  /** Seconds from request to answer. */
-  duration: number;
-  /** Whether requests that deviate are refused. */
-  strict: boolean;
-  /** Whether one transaction is served at a time. */
-  exclusive: boolean;
-  /** Whether a person decides. */
-  interactive: boolean;
   /** What is queued for one transaction each. */
   next: { outcome: string; register?: string }[];
   /** The numbers of the transactions that wait for a person. */
@@ -2662,15 +2622,6 @@ export interface Terminal extends AsyncDisposable {
  * @throws {OptionError} An option is not as it must be.
  * @throws {ProtocolError} An outcome sets a tag or a value that cannot be sent.
  * @throws {ListenError} It cannot listen there.
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { startTerminal } from "./server.ts";
- *
- * await using terminal = await startTerminal({ port: 0, host: "127.0.0.1" });
- * terminal.nextOutcome("refused", "success,delay=10");
- * assert.notEqual(terminal.port, 0);
- * ```
  * @example As terminals that exist: an Ingenico Desk/5000 whose red button is pressed, and HiPay's
  * ```ts
  * import { startTerminal } from "./server.ts";
@@ -3115,8 +3066,8 @@ export async function runCommand<Started extends { close(): Promise<void> }>(
     const { terminal: options, json, warnings } = command;
     if (options.logLevel !== "error") warnings.forEach((text) => logToStderr("warn", text));
     // Deno throws past every promise when it may not listen on an address.
-    const onUncaught = (error: Error): never =>
-      fail(listenError({ host: "", port: OPTIONS.port.default, ...options }, error).message, 1);
+    const { host = "", port = OPTIONS.port.default } = options;
+    const onUncaught = (error: Error): never => fail(new ListenError(host, port, error).message, 1);
     process.on("uncaughtException", onUncaught);
     const log = { ...(json && { onEvent: printEvent }), log: logToStderr };
     const starting = program.start({ ...options, ...log }, command);
