@@ -245,6 +245,10 @@ export type Decide = (
  * ```
  */
 export function parseOutcome(text: string, option = "outcome"): Outcome {
+  return toOutcome(text as OutcomeText, option);
+}
+
+function parseWords(text: string, option: string): Outcome {
   const outcome: Outcome = {};
   for (const word of text.split(UNESCAPED_COMMA)) {
     const [, tag, value = ""] = /^\s*([A-Z]{2})=(.*)$/s.exec(word) ?? [];
@@ -257,7 +261,7 @@ export function parseOutcome(text: string, option = "outcome"): Outcome {
     }
     Object.assign(into, part);
   }
-  return checkOutcome(outcome, option);
+  return outcome;
 }
 
 /** A comma that no backslash makes a part of a value. */
@@ -279,8 +283,9 @@ function parseWord(word: string, option: string): Outcome {
 
 const OUTCOME_KEYS = ["failure", "card", "pending", "delay", "fault", "hangup", "tags"];
 
-/** Copies an outcome, if it is one: a program need not be type-checked. */
-function checkOutcome(outcome: Outcome, option: string): Outcome {
+/** Reads an outcome, or copies one if it is one: a program need not be type-checked. */
+export function toOutcome(given: OutcomeOrText, option = "outcome"): Outcome {
+  const outcome = typeof given === "string" ? parseWords(given, option) : given;
   checkObject(option, "an outcome or the words for it", outcome);
   const { failure = "", card = "cbcontact", delay = 0, fault = "silent", tags = {} } = outcome;
   checkNames(option, "an outcome of", OUTCOME_KEYS, Object.keys(outcome));
@@ -321,13 +326,6 @@ function checkObject(option: string, expected: string, got: unknown): void {
 
 /** Reads an outcome, see {@linkcode parseOutcome}; `option` is what an error calls it. */
 export type ReadOutcome = (outcome: OutcomeOrText, option?: string) => Outcome;
-
-/** Reads an outcome that may be any. */
-export function toOutcome(outcome: OutcomeOrText, option = "outcome"): Outcome {
-  return typeof outcome === "string"
-    ? parseOutcome(outcome, option)
-    : checkOutcome(outcome, option);
-}
 
 /** An outcome in the words of {@linkcode parseOutcome}. */
 export function formatOutcome(outcome: Outcome): string {
@@ -1639,7 +1637,7 @@ class Turn implements Session {
   readonly arrived: number;
   transaction = 0;
   onOver?: () => void;
-  reply: Reply | Promise<Reply> | undefined;
+  reply?: Reply | Promise<Reply>;
   /** What of the answer has been written. */
   sent = "";
   sentSegments: Segment[] | undefined; // if there are several
@@ -1647,7 +1645,7 @@ class Turn implements Session {
   gone: number | undefined;
   isOver = false;
   #left: AbortController | undefined; // made when it is asked for: most handlers need none
-  #hasLeft: boolean;
+  #hasLeft = false;
 
   constructor(
     connection: number,
@@ -1655,14 +1653,12 @@ class Turn implements Session {
     deviations: readonly Deviation[],
     segments: readonly Segment[],
     arrived: number,
-    hasLeft: boolean,
   ) {
     this.connection = connection;
     this.address = address;
     this.deviations = deviations;
     this.segments = segments;
     this.arrived = arrived;
-    this.#hasLeft = hasLeft;
   }
 
   get signal(): AbortSignal {
@@ -1707,7 +1703,6 @@ class Connection implements FramerOwner {
   #pieces: { at: number; bytes: number }[] = []; // of the request in progress
   #active = performance.now(); // when the last request or answer was there
   #ended = false; // the POS has closed its side
-  #hungUp = false; // this side is closed
   #by: Side | undefined; // who closed first
 
   constructor(socket: net.Socket, number: number, service: Service, onDone: () => void) {
@@ -1787,7 +1782,7 @@ class Connection implements FramerOwner {
   }
 
   onMessage(received: Received): void {
-    if (this.#hungUp || this.#socket.destroyed) return; // nothing is served any more
+    if (!this.#socket.writable) return; // nothing is served any more
     clearTimeout(this.#overdue);
     this.#overdue = undefined;
     const found = this.#service.judge(received);
@@ -1799,7 +1794,8 @@ class Connection implements FramerOwner {
       bytes,
     }));
     if (segments.length > 0) this.#pieces = [];
-    const turn = new Turn(this.#number, this.#address, found, segments, this.#arrived, this.#ended);
+    const turn = new Turn(this.#number, this.#address, found, segments, this.#arrived);
+    if (this.#ended) turn.leave();
     this.#active = this.#arrived;
     turn.transaction = this.#journal.request(turn, received);
     turn.reply = this.#service.handler(received, turn);
@@ -1876,12 +1872,9 @@ class Connection implements FramerOwner {
   #tell(turn: Turn, whole: string, answer: WireMessage): void {
     const { sent, gone, milliseconds, sentSegments: segments } = turn;
     if (whole === "" && answer.raw !== "") return this.#journal.nothing(turn);
-    const lost = sent === whole && gone === undefined
-      ? undefined
-      : sent === "" || sent === whole
-      ? "all"
-      : "rest";
-    const raw = lost === "rest" ? sent : whole;
+    const isPart = sent !== "" && sent !== whole;
+    const lost = isPart ? "rest" : sent === whole && gone === undefined ? undefined : "all";
+    const raw = isPart ? sent : whole;
     const told = raw === answer.raw ? answer : readable(raw);
     const more = { ...(lost && { lost }), ...(segments && { segments }) };
     this.#journal.answer(turn, lost || segments ? { ...told, ...more } : told, milliseconds);
@@ -1946,11 +1939,14 @@ class Connection implements FramerOwner {
     if (this.#settings.callback > 0) return; // its answer goes elsewhere
     for (const turn of this.#open) {
       turn.leave();
-      const { milliseconds, sent } = turn;
-      if (turn.gone !== undefined || milliseconds < notBefore) continue;
-      turn.gone = milliseconds;
-      this.#journal.gone(turn, { milliseconds, sent });
+      if (turn.gone === undefined && turn.milliseconds >= notBefore) this.#tellGone(turn);
     }
+  }
+
+  #tellGone(turn: Turn): void {
+    const { milliseconds, sent } = turn;
+    turn.gone = milliseconds;
+    this.#journal.gone(turn, { milliseconds, sent });
   }
 
   /** Takes what is there as the last request, and closes the connection after its answer. */
@@ -1964,9 +1960,8 @@ class Connection implements FramerOwner {
 
   /** Half-closes. Destroying at once would send RST if input is still unread, and the POS could lose the answer. */
   #hangUp(): void {
-    if (this.#hungUp || this.#socket.destroyed) return;
+    if (!this.#socket.writable) return; // it is closed already
     this.#by ??= "terminal";
-    this.#hungUp = true;
     this.#socket.end();
     if (this.#by === "pos" && this.#socket.writableLength === 0) return; // it is closed with that
     this.#closing = setTimeout(() => this.#socket.destroy(), CLOSE_TIMEOUT);
@@ -1987,11 +1982,11 @@ class Connection implements FramerOwner {
     this.#by ??= "pos";
     const unanswered = this.#open.size > 0 ? `, ${this.#open.size} without an answer` : "";
     this.#log("debug", () => `closed${unanswered}${errored ? `: ${errored.message}` : ""}`);
-    if (!this.#hungUp) this.#leave(0);
+    if (!this.#socket.writableEnded) this.#leave(0);
     const last = this.#last;
     const wasReset = (errored as NodeJS.ErrnoException | null)?.code === "ECONNRESET";
     if (wasReset && this.#open.size === 0 && last?.sent && last.gone === undefined) {
-      this.#journal.gone(last, { milliseconds: last.milliseconds, sent: last.sent });
+      this.#tellGone(last);
     }
     this.#journal.closed(this.#number, this.#by, this.#arrived > 0);
     for (const turn of this.#open) if (!this.#turns.includes(turn)) this.#over(turn);
@@ -2798,16 +2793,11 @@ ${
 }`;
 
 /** The arguments as they were given. */
-interface Values extends Omit<TerminalOptions, "outcome" | "when" | "next"> {
-  outcome?: string;
-  when?: string[];
-  next?: string[];
-  failure?: boolean;
-  failureType?: string;
-  paymentType?: string;
-  interactive?: boolean;
-  json?: boolean;
-}
+type Values =
+  & Omit<TerminalOptions, "outcome" | "when" | "next">
+  & { [Name in "outcome" | "failureType" | "paymentType"]?: string }
+  & { [Name in "when" | "next"]?: string[] }
+  & { [Name in "failure" | "json"]?: boolean };
 
 /**
  * Reads the arguments of a command that starts a terminal, without any effect.
@@ -2873,11 +2863,10 @@ function optionsOf({ options, takes }: Pick<Program<Terminal>, "options" | "take
 function readWhen(texts: string[]): Record<string, Outcome> {
   const when: Record<string, Outcome> = Object.create(null);
   for (const text of texts) {
-    const at = text.indexOf("=");
-    if (at < 0) throw new OptionError("when", "AMOUNT=OUTCOME", text);
-    const amount = text.slice(0, at);
+    const [, amount, words = ""] = /^([^=]*)=(.*)$/s.exec(text) ?? [];
+    if (amount === undefined) throw new OptionError("when", "AMOUNT=OUTCOME", text);
     if (amount in when) throw new OptionError("when", "each amount once", text);
-    when[amount] = parseOutcome(text.slice(at + 1), "when");
+    when[amount] = parseOutcome(words, "when");
   }
   return when;
 }
