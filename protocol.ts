@@ -743,9 +743,9 @@ export function deviations(request: Received): Deviation[] {
   }
   const amount = movesMoney(message["CD"]) ? message["CB"] ?? "" : "";
   if (/\D/.test(amount)) {
-    const got = printable(amount);
-    tell("not-an-amount", `CB: expected minor units, 11245 for 112.45, got "${got}"`, "CB");
-  } else if (/^0+$/.test(amount)) tell("zero-amount", "CB: expected more than zero", "CB");
+    const got = shown(amount);
+    about("CB", "not-an-amount", `expected minor units, 11245 for 112.45, got ${got}`);
+  } else if (/^0+$/.test(amount)) about("CB", "zero-amount", "expected more than zero");
   for (const { tag, value } of fields) {
     if (found.length >= MAX_DEVIATIONS) {
       tell("more", "there may be more that is not listed here");
@@ -768,17 +768,13 @@ export function deviations(request: Received): Deviation[] {
       const short = value.length === 1 ? own.short : undefined;
       about(tag, short ?? own.size ?? "size", `expected ${size} characters, got ${value.length}`);
     } else if (codes && !meaning(tag, value)) {
-      about(
-        tag,
-        own.value ?? "unknown-value",
-        `expected a known ${label}, got "${printable(value)}"`,
-      );
+      about(tag, own.value ?? "unknown-value", `expected a known ${label}, got ${shown(value)}`);
     }
     if (digits && /\D/.test(value)) {
       if (tag === "CB" && value === amount) continue; // told above
-      about(tag, "not-digits", `expected digits, got "${printable(value)}"`);
+      about(tag, "not-digits", `expected digits, got ${shown(value)}`);
     } else if (/[^\x20-\x7e]/.test(value)) {
-      about(tag, own.ascii ?? "not-ascii", `expected ASCII, got "${printable(value)}"`);
+      about(tag, own.ascii ?? "not-ascii", `expected ASCII, got ${shown(value)}`);
     }
   }
   const missing = error ? [] : missingTags(message);
@@ -1265,11 +1261,14 @@ export function helpText(options: Options): string {
   const width = 2 + Math.max(...flags.map((flag) => flag.length));
   return rows.map(([, { heading, help, default: standard }], index) => {
     const text = standard === undefined ? `${help}` : `${help} (${standard})`;
-    const lines = wrap(text, 80 - width).map((line, at) =>
-      (at === 0 ? flags[index]! : "").padEnd(width) + line
-    );
-    return `${heading ? `\n${heading}:\n` : ""}${lines.join("\n")}\n`;
+    return (heading ? `\n${heading}:\n` : "") + helpRow(flags[index]!, width, text);
   }).join("");
+}
+
+/** A row of a help of 80 columns: what it is about, and from a column on the text. */
+export function helpRow(head: string, column: number, text: string): string {
+  return wrap(text, 80 - column)
+    .map((line, at) => `${(at === 0 ? head : "").padEnd(column)}${line}\n`).join("");
 }
 
 /** Text in lines of so many columns at most, broken between words. */

@@ -37,6 +37,7 @@ import {
   encodeReceipt,
   encodeText,
   type FramerOwner,
+  helpRow,
   helpText,
   inRange,
   inWords,
@@ -925,9 +926,9 @@ export function answerTo(
 /** The answer to a request that is not served. */
 function notServed(request: Readonly<Message>, AF: string, traits: Traits): Message {
   const status = { AE: "01", AF };
-  const { CZ, CJ, ...others } = echo(request, traits);
-  if (traits.statusFirst && AF === "09") return { CZ, CJ, ...status, ...others } as Message;
-  return { ...echo(request, traits), ...status };
+  const echoed = echo(request, traits);
+  const first = traits.statusFirst && AF === "09" ? { ...traits.identity, ...status } : {};
+  return { ...first, ...echoed, ...status };
 }
 
 /**
@@ -1110,12 +1111,16 @@ export interface WireMessage {
   readonly ending?: string;
 }
 
-/** A request of a POS, from its last byte until what is answered to it is out. */
-export interface Session {
+/** Which transaction something is about. */
+export interface About {
   /** The number of the connection, from 1. */
   readonly connection: number;
   /** The number of the transaction, from 1. */
   readonly transaction: number;
+}
+
+/** A request of a POS, from its last byte until what is answered to it is out. */
+export interface Session extends About {
   /** The address of the POS. */
   readonly address: string;
   /** When the request was there as a whole. */
@@ -1751,13 +1756,9 @@ class Connection implements FramerOwner {
   checkIdle(now: number): void {
     const { idleTimeout, keepTimeout, keepAlive } = this.#settings;
     const idle = now - this.#active;
-    if (this.#open.size === 0 && idle >= (this.#last ? keepTimeout : idleTimeout)) {
-      this.#drop(
-        this.#last
-          ? `nothing has come for ${keepTimeout} ms`
-          : `no request has come for ${idleTimeout} ms`,
-      );
-    } else if (keepAlive > 0 && idle >= keepAlive) this.#socket.setKeepAlive(true, keepAlive);
+    const [most, what] = this.#last ? [keepTimeout, "nothing"] : [idleTimeout, "no request"];
+    if (this.#open.size === 0 && idle >= most) this.#drop(`${what} has come for ${most} ms`);
+    else if (keepAlive > 0 && idle >= keepAlive) this.#socket.setKeepAlive(true, keepAlive);
   }
 
   #log(level: LogLevel, text: () => string): void {
@@ -1770,8 +1771,8 @@ class Connection implements FramerOwner {
     if (this.#pieces.length > 0) this.#pieces.push(piece);
     this.#framer.feed(chunk);
     const { state } = this.#framer;
-    if (state !== "empty" && this.#pieces.length === 0) this.#pieces.push(piece);
     if (state === "whole" || state === "incomplete") {
+      if (this.#pieces.length === 0) this.#pieces.push(piece);
       this.#overdue ??= setTimeout(() => this.#finish(), this.#settings.requestTimeout);
     }
     if (this.#turns.length < MAX_WAITING) return;
@@ -1894,11 +1895,10 @@ class Connection implements FramerOwner {
     this.#calledBack.add(socket);
     socket.on("close", () => this.#calledBack.delete(socket));
     const timer = setTimeout(() => socket.destroy(), CLOSE_TIMEOUT);
-    const error = await new Promise<unknown>((resolve) => {
-      socket.on("connect", () => resolve(undefined)).on("close", resolve).on("error", resolve);
-    });
+    socket.on("error", () => {}); // which "close" follows
+    await new Promise((resolve) => socket.on("connect", resolve).on("close", resolve));
     clearTimeout(timer);
-    if (error !== undefined && !turn.isOver) {
+    if (socket.destroyed && !turn.isOver) {
       this.#journal.warn(turn, warning("callback", `${this.#address} port ${port}`));
     }
     socket.resume(); // what the POS says there is not read
@@ -2077,14 +2077,6 @@ export type TerminalEvent =
     | { event: "closed"; connection: number; by: Side; milliseconds?: number; reset?: boolean }
   );
 
-/** Which transaction an event is about. */
-export interface About {
-  /** The number of the connection, from 1. */
-  connection: number;
-  /** The number of the transaction, from 1. */
-  transaction: number;
-}
-
 /** Receives what happens. */
 export type Listener = (event: TerminalEvent) => void;
 
@@ -2243,8 +2235,7 @@ export class Journal {
     if (!entry) return;
     if (outcome) entry.kept.outcome = outcome;
     const { CA = "", CD } = entry.request;
-    if (!movesMoney(CD)) return;
-    keep(this.#lastPayments, CA, entry);
+    if (movesMoney(CD)) keep(this.#lastPayments, CA, entry);
   }
 
   /** Something was noticed. */
@@ -2296,11 +2287,8 @@ export class Journal {
       ...sent,
     }), at);
     const fault = outcome?.fault ? ` (${outcome.fault})` : "";
-    const how = sent.lost === "all"
-      ? "not sent, the POS has gone"
-      : sent.lost
-      ? "sent in part"
-      : "sent";
+    const part = sent.lost ? "sent in part" : "sent";
+    const how = sent.lost === "all" ? "not sent, the POS has gone" : part;
     this.log("info", () => `#${connection} ${how}${fault}: ${logText(sent)}`);
   }
 
@@ -2433,12 +2421,10 @@ export class Journal {
 
   /** What is under way, for people. */
   #status(): string {
-    const texts = [...this.#underWay.values()].map(
-      ({ kept: { number, received }, request }) => {
-        const seconds = ((Date.now() - received.getTime()) / 1000).toFixed(1);
-        return `transaction ${number} (${requestText(request)}) for ${seconds} s`;
-      },
-    );
+    const texts = [...this.#underWay.values()].map(({ kept, request }) => {
+      const seconds = ((Date.now() - kept.received.getTime()) / 1000).toFixed(1);
+      return `transaction ${kept.number} (${requestText(request)}) for ${seconds} s`;
+    });
     return texts.length === 0 ? "nothing is under way" : `under way: ${texts.join(", ")}`;
   }
 
@@ -2496,11 +2482,9 @@ type Distributed = TerminalEvent extends infer Event
 
 /** What a request asks for, for people. */
 export function requestText(request: Readonly<Message>): string {
-  const action = meaning("CD", request["CD"])?.label ?? `action ${request["CD"] ?? "none"}`;
-  const money = moneyText(request) ?? "";
-  return printable(
-    [action, money, request["CA"] && `of ${request["CA"]}`].filter(Boolean).join(" "),
-  );
+  const { CA, CD } = request;
+  const action = meaning("CD", CD)?.label ?? `action ${CD ?? "none"}`;
+  return printable([action, moneyText(request), CA && `of ${CA}`].filter(Boolean).join(" "));
 }
 
 /** A message as the log shows it. */
@@ -2653,15 +2637,11 @@ export function terminalOf(
   const { script } = steered;
   const { host, port } = listening;
   const change = (changes: TerminalChanges): void => {
-    const names = Object.keys(changes).filter((name) =>
-      changes[name as keyof TerminalChanges] !== undefined
-    );
+    const given = Object.entries(changes).filter(([, value]) => value !== undefined);
+    const names = given.map(([name]) => name as keyof TerminalChanges);
     checkNames("settings", "names from", changeable, names);
     const checked = checkOptions(changes, read);
-    Object.assign(
-      script,
-      Object.fromEntries(Object.entries(checked).filter(([name]) => names.includes(name))),
-    );
+    Object.assign(script, Object.fromEntries(names.map((name) => [name, checked[name]])));
   };
   const queue = (outcomes: readonly OutcomeOrText[], register?: string): void => {
     const queued = outcomes.map((outcome) => ({ outcome: read(outcome, "next") }));
@@ -2758,9 +2738,7 @@ export interface Command {
 
 const list = (table: object): string => Object.keys(table).join(", ");
 const rows = (table: Readonly<Record<string, string>>): string =>
-  Object.entries(table).flatMap(([word, help]) =>
-    wrap(help, 62).map((line, at) => `  ${(at === 0 ? word : "").padEnd(16)}${line}\n`)
-  ).join("");
+  Object.entries(table).map(([word, help]) => helpRow(`  ${word}`, 18, help)).join("");
 const AF_CODES = [...TAGS.get("AF")?.codes ?? []].map(([code, { label }]) => `${code} ${label}`);
 const HALF = Math.ceil(AF_CODES.length / 2);
 
