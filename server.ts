@@ -282,14 +282,13 @@ function parseWord(word: string, option: string): Outcome {
   throw new OptionError(option, expected, word, near && (MEANT.get(near) ?? near));
 }
 
-const OUTCOME_KEYS = ["failure", "card", "pending", "delay", "fault", "hangup", "tags"];
-
 /** Reads an outcome, or copies one if it is one: a program need not be type-checked. */
 export function toOutcome(given: OutcomeOrText, option = "outcome"): Outcome {
   const outcome = typeof given === "string" ? parseWords(given, option) : given;
   checkObject(option, "an outcome or the words for it", outcome);
   const { failure = "", card = "cbcontact", delay = 0, fault = "silent", tags = {} } = outcome;
-  checkNames(option, "an outcome of", OUTCOME_KEYS, Object.keys(outcome));
+  const names = ["failure", "card", "pending", "delay", "fault", "hangup", "tags"];
+  checkNames(option, "an outcome of", names, Object.keys(outcome));
   if (typeof failure !== "string" || !/^(\d\d)?$/.test(failure)) {
     throw new OptionError(option, "an AF code of two digits", failure);
   }
@@ -749,13 +748,7 @@ const OPTIONS = {
   },
   exclusive: { help: "one transaction at a time: AF 07 to others" },
   strict: { help: "AF 09 to what deviates from the protocol" },
-  gap: {
-    value: "MS",
-    default: 20,
-    min: 0,
-    max: DAY,
-    help: "the pause that ends a request",
-  },
+  gap: { value: "MS", default: 20, min: 0, max: DAY, help: "the pause that ends a request" },
   json: { heading: "What it prints", help: "what happens, on stdout, a JSON object a line" },
   logLevel: { short: "l", value: "LEVEL", default: "info", help: "debug, info, warn or error" },
   help: { short: "h", help: "this text" },
@@ -909,7 +902,7 @@ export function answerTo(
   if (movesMoney(action)) {
     setTags(answer, moneyResult(request, outcome, context));
     setTags(answer, outcome.tags); // which the receipt has too
-    addReceipt(answer, ck, answer, time, traits.receipt);
+    addReceipt(answer, ck, { answer, time }, traits.receipt);
   } else if (outcome.failure) setTags(answer, { AE: "01", AF: outcome.failure });
   else if (action === traits.status) addLast(answer, last);
   else if (action === "3") {
@@ -917,7 +910,7 @@ export function answerTo(
     if (last?.answer["AE"] !== "10") setTags(answer, { AE: "01", AF: last ? "07" : "10" });
     else {
       addLast(answer, last);
-      addReceipt(answer, ck || "100", last.answer, last.time, traits.receipt, true);
+      addReceipt(answer, ck || "100", last, traits.receipt, true);
     }
   } else answer["AE"] = "10";
   return setTags(answer, outcome.tags);
@@ -1054,8 +1047,7 @@ function amountText(message: Readonly<Message>): string {
 function addReceipt(
   to: Message,
   ck: string,
-  answer: Readonly<Message>,
-  time: Date,
+  { answer, time }: Attempt,
   { columns, filled = false, wrap }: NonNullable<Traits["receipt"]> = { columns: 24, wrap: 0 },
   duplicate = false,
 ): void {
@@ -1095,7 +1087,7 @@ function addReceipt(
   const text = printed.map((line) => line.slice(0, columns).padEnd(filled ? columns : 0))
     .join("\n");
   const html = `<pre>${text.replace(/[<&]/g, " ")}</pre>`; // escaped they would not fit into AK
-  const { copy: _both, format } = wanted;
+  const { format } = wanted;
   to["ZT"] = encodeReceipt({ copy, format, text: format === "html" ? html : text }, wrap);
 }
 
@@ -2736,39 +2728,32 @@ export interface Command {
   warnings: string[];
 }
 
-const list = (table: object): string => Object.keys(table).join(", ");
-const rows = (table: Readonly<Record<string, string>>): string =>
-  Object.entries(table).map(([word, help]) => helpRow(`  ${word}`, 18, help)).join("");
-const AF_CODES = [...TAGS.get("AF")?.codes ?? []].map(([code, { label }]) => `${code} ${label}`);
-const HALF = Math.ceil(AF_CODES.length / 2);
-
 /** What the help says of outcomes, with or without what only a simulated terminal can do. */
-const aboutOutcomes = (simulated: boolean): string => `
-OUTCOME is words separated by commas, at most one of each kind:
-${
-  rows({
-    ...(simulated && {
-      "how it ends": `${list(ENDINGS)}, or an AF code such as 07`,
-      "which card": list(CARDS),
-    }),
-    "delay=SECONDS": `${
-      simulated ? "instead of --duration" : "from the request to the answer"
-    }; delay=1..5: from a range, at random`,
+function aboutOutcomes(simulated: boolean): string {
+  const list = (table: object): string => Object.keys(table).join(", ");
+  const rows = (table: Readonly<Record<string, string>>): string =>
+    Object.entries(table).map(([word, help]) => helpRow(`  ${word}`, 18, help)).join("");
+  const endings = `${list(ENDINGS)}, or an AF code such as 07`;
+  const from = simulated ? "instead of --duration" : "from the request to the answer";
+  const words = rows({
+    ...(simulated && { "how it ends": endings, "which card": list(CARDS) }),
+    "delay=SECONDS": `${from}; delay=1..5: from a range, at random`,
     ...(simulated ? FLAGS : { hangup: FLAGS.hangup }),
     "TAG=VALUE": "sets a tag of the answer, TAG= leaves it out; may be given again; " +
       "in a value \\, is a comma and \\\\ a backslash",
-  })
-}and what goes wrong with the answer, at most one of these:
-${rows(Object.fromEntries(Object.entries(FAULTS).map(([word, { help }]) => [word, help])))}${
-  simulated
-    ? `
-AF codes:
-${
-      AF_CODES.slice(0, HALF)
-        .map((text, at) => `  ${text.padEnd(26)}${AF_CODES[at + HALF] ?? ""}\n`).join("")
-    }`
-    : ""
-}`;
+  });
+  const faults = Object.entries(FAULTS).map(([word, { help }]) => [word, help]);
+  const text = `
+OUTCOME is words separated by commas, at most one of each kind:
+${words}and what goes wrong with the answer, at most one of these:
+${rows(Object.fromEntries(faults))}`;
+  if (!simulated) return text;
+  const codes = [...TAGS.get("AF")?.codes ?? []].map(([code, { label }]) => `${code} ${label}`);
+  const half = Math.ceil(codes.length / 2);
+  const twoColumns = codes.slice(0, half)
+    .map((left, at) => `  ${left.padEnd(26)}${codes[at + half] ?? ""}\n`);
+  return `${text}\nAF codes:\n${twoColumns.join("")}`;
+}
 
 /** The arguments as they were given. */
 type Values =
