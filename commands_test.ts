@@ -372,6 +372,8 @@ test(
   "server.ts says in one line what is wrong with an argument, exit status 2",
   patience,
   async () => {
+    const proxy = await run("proxy.ts", "--failur"); // it has no --failure to suggest
+    assert.match(proxy.stderr, /^proxy\.ts: Unknown option '--failur'[^;]*\n$/);
     const cases: [args: string[], expected: RegExp][] = [
       [["-d", "86401"], /^server\.ts: --duration: expected a number from 0 to 86400, got 86401 /],
       [["--outcom", "refused"], /^server\.ts: Unknown option '--outcom'; did you mean --outcome\?/],
@@ -840,6 +842,39 @@ test(
     assert.ok(!screen.printed.includes(register));
     // An identification is answered without anybody.
     assert.equal((await ask(port, `${encodeText({ ...BASE, CD: "I" })}\n`))["AE"], "10");
+  },
+);
+
+test(
+  "server.ts -i shows what was not read while it was busy, fields without a value, and actions of a model",
+  needsScreen,
+  async () => {
+    await using screen = new Screen(80, "-p", "0", "--exclusive", "--model", "desk5000");
+    const port = Number(await screen.prints(/port (\d+)/));
+    await using first = await Peer.connect(port);
+    first.send(`${DEBIT}\n`);
+    await eventually(() => screen.box.includes("CAISSE / POS 01"), "asked");
+    await using second = await Peer.connect(port);
+    second.send(`${encodeText({ ...DEBIT_MESSAGE, CA: "02" })}CF000\n`);
+    await screen.prints(/(CA00202)/);
+    await using third = await Peer.connect(port);
+    third.send(`${encodeText({ ...DEBIT_MESSAGE, CA: "03" })}\n`);
+    await screen.prints(/(CA00203)/);
+    screen.press("r");
+    await eventually(() => screen.box.includes("CAISSE / POS 02"), "asked");
+    screen.press("w");
+    await eventually(() => screen.box.includes("CF000"), "raw");
+    screen.press("r");
+    await second.until(/AF00204$/);
+    await eventually(() => screen.box.includes("CAISSE / POS 03"), "asked");
+    screen.press("r");
+    await third.until(/AF00204$/);
+    await using other = new Screen(80, "-p", "0", "--model", "payxpert");
+    await using peer = await Peer.connect(Number(await other.prints(/port (\d+)/)));
+    peer.send(`${encodeText({ ...BASE, CD: "T" })}\n`);
+    await eventually(() => other.box.includes("ACTION T"), "asked");
+    other.press("\r");
+    await peer.until(/AF00210$/); // there is no transaction yet
   },
 );
 

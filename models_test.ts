@@ -469,6 +469,28 @@ slow("what a busy Desk/5000 has not read is forgotten when it is reset or closed
   await terminal.close();
 });
 
+slow(
+  "of what a busy Desk/5000 has not read, one that is refused does not hold up the next",
+  async () => {
+    await using terminal = await terminalWith({
+      model: "desk5000",
+      exclusive: true,
+      interactive: true,
+    });
+    const first = ask(terminal.port, DEBIT_MESSAGE);
+    await eventually(() => terminal.settings.waiting.length === 1, "the first");
+    const second = ask(terminal.port, { ...DEBIT_MESSAGE, CA: "002" });
+    await eventually(() => terminal.transactions.length === 2, "the second");
+    const third = ask(terminal.port, { ...DEBIT_MESSAGE, CD: "I" });
+    await eventually(() => terminal.transactions.length === 3, "the third");
+    terminal.change({ strict: true });
+    terminal.decide(1, "success");
+    assert.equal((await first)["AE"], "10");
+    assert.equal((await second)["AF"], "09");
+    assert.equal((await third)["AE"], "10");
+  },
+);
+
 test("--model list tells what is known of each, and where it was seen", () => {
   const text = readArguments(["--model", "list"]);
   assert.ok(typeof text === "string");

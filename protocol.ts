@@ -31,8 +31,8 @@
  * import { decode, encode } from "./protocol.ts";
  *
  * const bytes = encode({ CZ: "0300", CJ: "012345678901", CA: "01", CD: "I" });
- * const message = decode(bytes);
- * assert.equal(message.CD, "I");
+ * assert.equal(String.fromCharCode(...bytes), "CZ0040300CJ012012345678901CA00201CD001I");
+ * assert.equal(decode(bytes).CD, "I");
  * ```
  *
  * @module
@@ -288,14 +288,6 @@ const HEAD = 5; // bytes of a tag and a length
  *
  * @throws {ProtocolError} A tag is not two letters A-Z, or its value not 1 to 999 characters of
  * Latin-1. The tag is named.
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { encode } from "./protocol.ts";
- *
- * const bytes = encode({ CB: "11245", CZ: "0300" });
- * assert.equal(String.fromCharCode(...bytes), "CZ0040300CB00511245");
- * ```
  */
 export function encode(message: Message): Uint8Array {
   const text = encodeText(message);
@@ -439,9 +431,6 @@ function guess(raw: string, rest: string, before: Field | undefined): string {
  */
 export type ReaderState = "empty" | "incomplete" | "whole" | "malformed";
 
-/** Receives the control characters that a {@linkcode MessageReader} has skipped. */
-export type OnControl = (characters: string) => void;
-
 /**
  * Cuts a stream of bytes into messages. Feed it chunks of any size, cut anywhere: terminals split
  * an answer over segments, also between two fields (5, pulls 787 and 798). It holds the message in
@@ -473,10 +462,10 @@ export class MessageReader {
   #needed = 0; // characters of #rest before there is something to read
   #malformed = false;
   readonly #most: number;
-  readonly #onControl: OnControl | undefined;
+  readonly #onControl: ((characters: string) => void) | undefined;
 
-  /** A reader of messages of so many bytes at most. */
-  constructor(most: number = MAX_MESSAGE, onControl?: OnControl) {
+  /** A reader of messages of so many bytes at most; `onControl` receives what it skips. */
+  constructor(most: number = MAX_MESSAGE, onControl?: (characters: string) => void) {
     this.#most = most;
     this.#onControl = onControl;
   }
@@ -591,7 +580,7 @@ export class MessageReader {
 /** What may stand between messages: line ends, and ACK, EOT and CAN of the serial dialogue. */
 const BETWEEN = /^[\r\n\x04\x06\x18]+/;
 
-/** The length in a tag and a length; NaN if they are cut or not well-formed. */
+/** The length in a field's head; NaN if that is cut or not well-formed. */
 function lengthAt(text: string, at: number): number {
   const isTag = isLetter(text.charCodeAt(at)) && isLetter(text.charCodeAt(at + 1));
   const hundreds = digit(text.charCodeAt(at + 2));
@@ -754,9 +743,9 @@ export function deviations(request: Received): Deviation[] {
   }
   const amount = movesMoney(message["CD"]) ? message["CB"] ?? "" : "";
   if (/\D/.test(amount)) {
-    const got = printable(amount);
-    tell("not-an-amount", `CB: expected minor units, 11245 for 112.45, got "${got}"`, "CB");
-  } else if (/^0+$/.test(amount)) tell("zero-amount", "CB: expected more than zero", "CB");
+    const got = shown(amount);
+    about("CB", "not-an-amount", `expected minor units, 11245 for 112.45, got ${got}`);
+  } else if (/^0+$/.test(amount)) about("CB", "zero-amount", "expected more than zero");
   for (const { tag, value } of fields) {
     if (found.length >= MAX_DEVIATIONS) {
       tell("more", "there may be more that is not listed here");
@@ -779,17 +768,13 @@ export function deviations(request: Received): Deviation[] {
       const short = value.length === 1 ? own.short : undefined;
       about(tag, short ?? own.size ?? "size", `expected ${size} characters, got ${value.length}`);
     } else if (codes && !meaning(tag, value)) {
-      about(
-        tag,
-        own.value ?? "unknown-value",
-        `expected a known ${label}, got "${printable(value)}"`,
-      );
+      about(tag, own.value ?? "unknown-value", `expected a known ${label}, got ${shown(value)}`);
     }
     if (digits && /\D/.test(value)) {
       if (tag === "CB" && value === amount) continue; // told above
-      about(tag, "not-digits", `expected digits, got "${printable(value)}"`);
+      about(tag, "not-digits", `expected digits, got ${shown(value)}`);
     } else if (/[^\x20-\x7e]/.test(value)) {
-      about(tag, own.ascii ?? "not-ascii", `expected ASCII, got "${printable(value)}"`);
+      about(tag, own.ascii ?? "not-ascii", `expected ASCII, got ${shown(value)}`);
     }
   }
   const missing = error ? [] : missingTags(message);
@@ -903,13 +888,6 @@ export function decodeReceipts(zt: string, onUnreadable?: (warning: Warning) => 
  * @param decimals How many the currency has: 2 for EUR.
  * @throws {RangeError} It is no decimal number, has more decimals than the currency, or more than
  * the 12 digits of CB. (1)
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { toMinorUnits } from "./protocol.ts";
- *
- * assert.equal(toMinorUnits("112.45", 2), "11245");
- * ```
  */
 export function toMinorUnits(amount: string, decimals: number): string {
   const wrong = (expected: string) => new RangeError(`expected ${expected}, got ${shown(amount)}`);
@@ -949,9 +927,7 @@ const CURRENCIES: ReadonlyMap<string, [letters: string, decimals: number]> = new
   ["953", ["XPF", 0]],
 ]);
 
-/**
- * The amount of a message for people, if it is one in a currency that is common in France.
- */
+/** The amount of a message for people, if it is one in a currency that is common in France. */
 export function moneyText({ CB = "", CE = "" }: Readonly<Message>): string | undefined {
   const [letters, decimals] = CURRENCIES.get(CE) ?? [];
   if (letters === undefined || decimals === undefined || !/^\d+$/.test(CB)) return undefined;
@@ -1013,12 +989,11 @@ export function interpret(request: Readonly<Message>, answer: Readonly<Message>)
 
 function readFailure(value: string): Failure {
   const code = value.slice(0, 2);
-  const term = REASONS.get(code) ?? (code === "" ? NO_REASON : UNDOCUMENTED_REASON);
-  return { code, ...term, detail: value.slice(2).trim() };
+  const unlisted = code === ""
+    ? { label: "no reason given", french: "motif non précisé" }
+    : { label: "undocumented reason", french: "motif non documenté" };
+  return { code, ...REASONS.get(code) ?? unlisted, detail: value.slice(2).trim() };
 }
-
-const NO_REASON: Term = { label: "no reason given", french: "motif non précisé" };
-const UNDOCUMENTED_REASON: Term = { label: "undocumented reason", french: "motif non documenté" };
 
 /** The tags of a request that an approval has too. */
 const ANSWERED_TAGS = ["CA", "CB", "CD", "CE"] as const;
@@ -1084,24 +1059,18 @@ export function jsonLine(value: unknown): string {
   return `${JSON.stringify(value).replace(/[\x7f-\x9f]/g, escape)}\n`;
 }
 
-/**
- * Text of several lines, such as a receipt, each indented and {@linkcode printable}.
- */
+/** Text of several lines, such as a receipt, each indented and {@linkcode printable}. */
 export function printableLines(text: string): string {
   return text.split(/\r\n|\r|\n/).map((line) => `  ${printable(line)}`).join("\n");
 }
 
-/**
- * What a value of a tag means, if it is one that has a meaning of its own and is known.
- */
+/** What a value of a tag means, if it is one that has a meaning of its own and is known. */
 export function meaning(tag: string, value: string | undefined): Term | undefined {
   if (value === undefined) return undefined;
   return TAGS.get(tag)?.codes?.get(tag === "AF" ? value.slice(0, 2) : value);
 }
 
-/**
- * A message for people to read: a line a field, with the meaning of each tag and code.
- */
+/** A message for people to read: a line a field, with the meaning of each tag and code. */
 export function describe(message: Readonly<Message>): string {
   return Object.entries(message).map(([tag, value]) => {
     const label = TAGS.get(tag)?.label ?? "unknown tag";
@@ -1112,9 +1081,7 @@ export function describe(message: Readonly<Message>): string {
   }).join("\n");
 }
 
-/**
- * A term in English and French, once where it is the same in both.
- */
+/** A term in English and French, once where it is the same in both. */
 export function inWords({ label, french }: Term): string {
   return label === french ? label : `${label} (${french})`;
 }
@@ -1168,12 +1135,8 @@ export class OptionError extends Error {
 
   /** `expected` completes "expected ..."; `meant` is what was perhaps meant. */
   constructor(option: string, expected: string, got: unknown, meant?: string) {
-    const simple = got === null || typeof got !== "object" && typeof got !== "function";
-    const value = typeof got === "string"
-      ? shown(got)
-      : simple
-      ? String(got ?? "none")
-      : typeof got;
+    const other = Object(got) === got ? typeof got : String(got ?? "none");
+    const value = typeof got === "string" ? shown(got) : other;
     const problem = `expected ${expected}, got ${value}${meant ? `; did you mean ${meant}?` : ""}`;
     super(`${option}: ${problem}`);
     this.option = option;
@@ -1232,20 +1195,9 @@ export function inRange(
   { default: standard, min = 0, max = Infinity, whole = false }: Option,
   got: unknown = standard,
 ): number {
-  if (
-    typeof got === "number" && got >= min && got <= max && (!whole || Number.isInteger(got))
-  ) return got;
+  const isKind = typeof got === "number" && (!whole || Number.isInteger(got));
+  if (isKind && got >= min && got <= max) return got;
   throw new OptionError(name, `a ${whole ? "whole " : ""}number from ${min} to ${max}`, got);
-}
-
-/**
- * A number written in decimal digits, with or without a dot and decimals.
- *
- * @throws {OptionError} It is written otherwise.
- */
-export function parseNumber(option: string, text: string): number {
-  if (!/^\d+(\.\d+)?$/.test(text)) throw new OptionError(option, "a number such as 3 or 0.5", text);
-  return Number(text);
 }
 
 /** The name of an option on the command line: log-level for logLevel. */
@@ -1279,7 +1231,11 @@ export function parseArgsConfig(
   };
 }
 
-/** What parseArgs has found, by the names of the library; numbers as such. */
+/**
+ * What parseArgs has found, by the names of the library; numbers as such.
+ *
+ * @throws {OptionError} A number is not written in decimal digits, with or without decimals.
+ */
 export function readValues(
   options: Options,
   values: Readonly<Record<string, unknown>>,
@@ -1288,7 +1244,10 @@ export function readValues(
   for (const [name, { max }] of Object.entries(options)) {
     const value = values[commandName(name)];
     if (value === undefined) continue;
-    found[name] = max === undefined ? value : parseNumber(name, value as string);
+    if (max !== undefined && !/^\d+(\.\d+)?$/.test(value as string)) {
+      throw new OptionError(name, "a number such as 3 or 0.5", value);
+    }
+    found[name] = max === undefined ? value : Number(value);
   }
   return found;
 }
@@ -1302,11 +1261,14 @@ export function helpText(options: Options): string {
   const width = 2 + Math.max(...flags.map((flag) => flag.length));
   return rows.map(([, { heading, help, default: standard }], index) => {
     const text = standard === undefined ? `${help}` : `${help} (${standard})`;
-    const lines = wrap(text, 80 - width).map((line, at) =>
-      (at === 0 ? flags[index]! : "").padEnd(width) + line
-    );
-    return `${heading ? `\n${heading}:\n` : ""}${lines.join("\n")}\n`;
+    return (heading ? `\n${heading}:\n` : "") + helpRow(flags[index]!, width, text);
   }).join("");
+}
+
+/** A row of a help of 80 columns: what it is about, and from a column on the text. */
+export function helpRow(head: string, column: number, text: string): string {
+  return wrap(text, 80 - column)
+    .map((line, at) => `${(at === 0 ? head : "").padEnd(column)}${line}\n`).join("");
 }
 
 /** Text in lines of so many columns at most, broken between words. */

@@ -32,7 +32,6 @@ import {
   oneOf,
   OptionError,
   parseArgsConfig,
-  parseNumber,
   printable,
   printableLines,
   ProtocolError,
@@ -1252,10 +1251,12 @@ test("inRange() takes whole numbers only where they must be", () => {
   );
 });
 
-test("parseNumber() takes decimal digits", () => {
-  assert.deepEqual(["3", "0.5", "007"].map((text) => parseNumber("delay", text)), [3, 0.5, 7]);
+test("readValues() takes decimal digits for numbers", () => {
+  const read = (text: string): unknown => readValues({ delay: { max: 10 } }, { delay: text });
+  const numbers = [{ delay: 3 }, { delay: 0.5 }, { delay: 7 }];
+  assert.deepEqual(["3", "0.5", "007"].map(read), numbers);
   for (const text of ["", " 3", "-3", "1e3", "0x10", ".5", "3.", "3 s"]) {
-    assert.throws(() => parseNumber("delay", text), /expected a number such as 3 or 0\.5, got "/);
+    assert.throws(() => read(text), /expected a number such as 3 or 0\.5, got "/);
   }
 });
 

@@ -14,7 +14,8 @@
  * ```ts
  * import { startTerminal } from "./server.ts";
  *
- * await using terminal = await startTerminal({ port: 0, host: "127.0.0.1", outcome: "refused", duration: 0 });
+ * await using terminal = await startTerminal({ port: 0, host: "127.0.0.1", duration: 0 });
+ * terminal.nextOutcome("refused", "success,delay=10");
  * console.log(`the POS under test pays on port ${terminal.port}`);
  * ```
  *
@@ -36,6 +37,7 @@ import {
   encodeReceipt,
   encodeText,
   type FramerOwner,
+  helpRow,
   helpText,
   inRange,
   inWords,
@@ -201,16 +203,13 @@ const MEANT: ReadonlyMap<string, string> = new Map([
   ["declined", "refused"],
 ]);
 
-/** A decimal digit. */
-export type Digit = "0" | "1" | "2" | "3" | "4" | "5" | "6" | "7" | "8" | "9";
-
 /** Words for an outcome, see {@linkcode parseOutcome}. A misspelt single word is a type error. */
 export type OutcomeText =
   | keyof typeof ENDINGS
   | Card
   | Fault
   | keyof typeof FLAGS
-  | `${Digit}${Digit}`
+  | `${number}`
   | `${string}=${string}`
   | `${string},${string}`;
 
@@ -247,6 +246,10 @@ export type Decide = (
  * ```
  */
 export function parseOutcome(text: string, option = "outcome"): Outcome {
+  return toOutcome(text as OutcomeText, option);
+}
+
+function parseWords(text: string, option: string): Outcome {
   const outcome: Outcome = {};
   for (const word of text.split(UNESCAPED_COMMA)) {
     const [, tag, value = ""] = /^\s*([A-Z]{2})=(.*)$/s.exec(word) ?? [];
@@ -259,7 +262,7 @@ export function parseOutcome(text: string, option = "outcome"): Outcome {
     }
     Object.assign(into, part);
   }
-  return checkOutcome(outcome, option);
+  return outcome;
 }
 
 /** A comma that no backslash makes a part of a value. */
@@ -279,13 +282,13 @@ function parseWord(word: string, option: string): Outcome {
   throw new OptionError(option, expected, word, near && (MEANT.get(near) ?? near));
 }
 
-const OUTCOME_KEYS = ["failure", "card", "pending", "delay", "fault", "hangup", "tags"];
-
-/** Copies an outcome, if it is one: a program need not be type-checked. */
-function checkOutcome(outcome: Outcome, option: string): Outcome {
+/** Reads an outcome, or copies one if it is one: a program need not be type-checked. */
+export function toOutcome(given: OutcomeOrText, option = "outcome"): Outcome {
+  const outcome = typeof given === "string" ? parseWords(given, option) : given;
   checkObject(option, "an outcome or the words for it", outcome);
   const { failure = "", card = "cbcontact", delay = 0, fault = "silent", tags = {} } = outcome;
-  checkNames(option, "an outcome of", OUTCOME_KEYS, Object.keys(outcome));
+  const names = ["failure", "card", "pending", "delay", "fault", "hangup", "tags"];
+  checkNames(option, "an outcome of", names, Object.keys(outcome));
   if (typeof failure !== "string" || !/^(\d\d)?$/.test(failure)) {
     throw new OptionError(option, "an AF code of two digits", failure);
   }
@@ -310,12 +313,7 @@ function checkOutcome(outcome: Outcome, option: string): Outcome {
 }
 
 /** Refuses a name that is none of those known, and suggests the nearest. */
-function checkNames(
-  option: string,
-  what: string,
-  known: readonly string[],
-  names: string[],
-): void {
+function checkNames(option: string, what: string, known: readonly string[], names: string[]): void {
   const unknown = names.find((name) => !known.includes(name));
   if (unknown === undefined) return;
   throw new OptionError(option, `${what} ${known.join(", ")}`, unknown, nearest(unknown, known));
@@ -328,13 +326,6 @@ function checkObject(option: string, expected: string, got: unknown): void {
 
 /** Reads an outcome, see {@linkcode parseOutcome}; `option` is what an error calls it. */
 export type ReadOutcome = (outcome: OutcomeOrText, option?: string) => Outcome;
-
-/** Reads an outcome that may be any. */
-export function toOutcome(outcome: OutcomeOrText, option = "outcome"): Outcome {
-  return typeof outcome === "string"
-    ? parseOutcome(outcome, option)
-    : checkOutcome(outcome, option);
-}
 
 /** An outcome in the words of {@linkcode parseOutcome}. */
 export function formatOutcome(outcome: Outcome): string {
@@ -757,13 +748,7 @@ const OPTIONS = {
   },
   exclusive: { help: "one transaction at a time: AF 07 to others" },
   strict: { help: "AF 09 to what deviates from the protocol" },
-  gap: {
-    value: "MS",
-    default: 20,
-    min: 0,
-    max: DAY,
-    help: "the pause that ends a request",
-  },
+  gap: { value: "MS", default: 20, min: 0, max: DAY, help: "the pause that ends a request" },
   json: { heading: "What it prints", help: "what happens, on stdout, a JSON object a line" },
   logLevel: { short: "l", value: "LEVEL", default: "info", help: "debug, info, warn or error" },
   help: { short: "h", help: "this text" },
@@ -918,7 +903,7 @@ export function answerTo(
   if (movesMoney(action)) {
     setTags(answer, moneyResult(request, outcome, context));
     setTags(answer, outcome.tags); // which the receipt has too
-    addReceipt(answer, ck, answer, time, traits.receipt);
+    addReceipt(answer, ck, { answer, time }, traits.receipt);
   } else if (action === traits.status) addLast(answer, last);
   else if (outcome.failure) {
     const { abandon = ENDINGS.abandon } = traits;
@@ -931,7 +916,7 @@ export function answerTo(
     if (last?.answer["AE"] !== "10") setTags(answer, { AE: "01", AF: last ? "07" : "10" });
     else {
       addLast(answer, last);
-      addReceipt(answer, ck || "100", last.answer, last.time, traits.receipt, true);
+      addReceipt(answer, ck || "100", last, traits.receipt, true);
     }
   } else answer["AE"] = "10";
   return setTags(answer, outcome.tags);
@@ -940,9 +925,9 @@ export function answerTo(
 /** The answer to a request that is not served. */
 function notServed(request: Readonly<Message>, AF: string, traits: Traits): Message {
   const status = { AE: "01", AF };
-  const { CZ, CJ, ...others } = echo(request, traits);
-  if (traits.statusFirst && AF === "09") return { CZ, CJ, ...status, ...others } as Message;
-  return { ...echo(request, traits), ...status };
+  const echoed = echo(request, traits);
+  const first = traits.statusFirst && AF === "09" ? { ...traits.identity, ...status } : {};
+  return { ...first, ...echoed, ...status };
 }
 
 /**
@@ -1070,8 +1055,7 @@ function amountText(message: Readonly<Message>): string {
 function addReceipt(
   to: Message,
   ck: string,
-  answer: Readonly<Message>,
-  time: Date,
+  { answer, time }: Attempt,
   { columns, filled = false, wrap }: NonNullable<Traits["receipt"]> = { columns: 24, wrap: 0 },
   duplicate = false,
 ): void {
@@ -1111,7 +1095,7 @@ function addReceipt(
   const text = printed.map((line) => line.slice(0, columns).padEnd(filled ? columns : 0))
     .join("\n");
   const html = `<pre>${text.replace(/[<&]/g, " ")}</pre>`; // escaped they would not fit into AK
-  const { copy: _both, format } = wanted;
+  const { format } = wanted;
   to["ZT"] = encodeReceipt({ copy, format, text: format === "html" ? html : text }, wrap);
 }
 
@@ -1127,12 +1111,16 @@ export interface WireMessage {
   readonly ending?: string;
 }
 
-/** A request of a POS, from its last byte until what is answered to it is out. */
-export interface Session {
+/** Which transaction something is about. */
+export interface About {
   /** The number of the connection, from 1. */
   readonly connection: number;
   /** The number of the transaction, from 1. */
   readonly transaction: number;
+}
+
+/** A request of a POS, from its last byte until what is answered to it is out. */
+export interface Session extends About {
   /** The address of the POS. */
   readonly address: string;
   /** When the request was there as a whole. */
@@ -1240,7 +1228,7 @@ export function outcomeFor(request: Readonly<Message>, script: Settings): Outcom
 /** Decides what a terminal answers, and remembers what a duplicate repeats. */
 class Simulation implements Steered {
   readonly script: Settings;
-  readonly #observer: Observer;
+  readonly #journal: Journal;
   readonly #attempts = new Map<string, Attempt>(); // by cash register
   readonly #debits = new Map<string, string>(); // the cash registers of those approved, by their ID
   readonly #questions = new Map<number, (outcome: Outcome) => void>(); // by transaction
@@ -1254,9 +1242,9 @@ class Simulation implements Steered {
     if (this.#unread.size > 0) queueMicrotask(this.#readOn);
   };
 
-  constructor(script: Settings, observer: Observer) {
+  constructor(script: Settings, journal: Journal) {
     this.script = script;
-    this.#observer = observer;
+    this.#journal = journal;
   }
 
   forget(register?: string): void {
@@ -1316,14 +1304,14 @@ class Simulation implements Steered {
     if (session.deviations.some(isRefused)) return "09";
     const refused = [...refuses, ...failsOn].find((tag) => tag in request);
     if (refused) {
-      this.#observer.warn(session, warning("refused-tag", refused, model));
+      this.#journal.warn(session, warning("refused-tag", refused, model));
       return "09";
     }
     const { CA = "", CD = "" } = request;
     if (lacks.includes(CD) || (!ACTIONS.has(CD) && CD !== status)) return "12";
-    if (this.#isBusy) this.#observer.warn(session, warning("busy", "answered AF 07"));
+    if (this.#isBusy) this.#journal.warn(session, warning("busy", "answered AF 07"));
     else if ((CD === "3" || CD === status) && [...this.#paying.values()].includes(CA)) {
-      this.#observer.warn(session, warning("too-early")); // busy (3), as far as this register knows
+      this.#journal.warn(session, warning("too-early")); // busy (3), as far as this register knows
     } else return undefined;
     return "07";
   }
@@ -1333,7 +1321,7 @@ class Simulation implements Steered {
    * sent is read all the same if it has closed its side meanwhile, not if it has reset the connection.
    */
   #later(received: Received, session: Session): Promise<Reply> {
-    this.#observer.warn(session, warning("busy", "read when it is free"));
+    this.#journal.warn(session, warning("busy", "read when it is free"));
     const { promise, resolve } = Promise.withResolvers<Reply>();
     const start = performance.now();
     const handle = async (): Promise<void> => {
@@ -1383,7 +1371,7 @@ class Simulation implements Steered {
     const { decideTimeout } = this.script;
     const tooLong = Promise.withResolvers<Outcome>();
     const timer = setTimeout(() => {
-      this.#observer.warn(session, warning("undecided", decideTimeout / 1000));
+      this.#journal.warn(session, warning("undecided", decideTimeout / 1000));
       tooLong.resolve({ failure: "08" });
     }, decideTimeout);
     const { transaction } = session;
@@ -1399,12 +1387,12 @@ class Simulation implements Steered {
     };
     try {
       const decided = decide({ ...request }, transaction, session.signal);
-      if (this.#questions.has(transaction)) this.#observer.waiting(session);
+      if (this.#questions.has(transaction)) this.#journal.waiting(session);
       const outcome = toOutcome(await Promise.race([decided, tooLong.promise]));
       if (!isOver) return this.#execute(request, outcome, session, traits);
     } catch (error) {
       if (!isOver) {
-        this.#observer.warn(session, warning("no-outcome", printable(messageOf(error))), "error");
+        this.#journal.warn(session, warning("no-outcome", printable(messageOf(error))), "error");
         callBack(() => {
           throw error; // or a test that is waiting for a decline would pass
         });
@@ -1432,7 +1420,7 @@ class Simulation implements Steered {
     session: Session,
     traits: Traits,
   ): Reply {
-    this.#observer.decided(session, outcome);
+    this.#journal.decided(session, outcome);
     const { CA = "", CD: action } = request;
     const { duration, sellerContract } = this.script;
     const { delay = duration, fault, hangup = false, pending } = outcome;
@@ -1460,7 +1448,7 @@ class Simulation implements Steered {
     if (action === "P" && message["AE"] === "10") this.#print(request["ZT"] ?? "", session);
     const screen = traits.screens?.[last ? "failed" : "none"];
     if (action === "3" && last?.answer["AE"] !== "10" && screen) {
-      this.#observer.shows(session, screen);
+      this.#journal.shows(session, screen);
     }
     if (action === "B" && message["AE"] !== "01") reply.onDue = () => this.forget(CA); // of that register only, so that tests run side by side (our choice)
     if (movesMoney(action)) {
@@ -1476,16 +1464,16 @@ class Simulation implements Steered {
     const asked = askedFor(request);
     if (asked !== undefined && answer["AE"] === "10" && movesMoney(request["CD"])) {
       const paid = answer["CC"] ?? "none";
-      if (paid !== asked) this.#observer.warn(session, warning("application", asked, paid));
+      if (paid !== asked) this.#journal.warn(session, warning("application", asked, paid));
     }
     if (wantedReceipt(request["CK"] ?? "")?.copy === "both") {
-      this.#observer.warn(session, warning("one-receipt"));
+      this.#journal.warn(session, warning("one-receipt"));
     }
   }
 
   #print(zt: string, session: Session): void {
-    const receipts = decodeReceipts(zt, (warning) => this.#observer.warn(session, warning));
-    for (const { text } of receipts) this.#observer.shows(session, text, "printed");
+    const receipts = decodeReceipts(zt, (warning) => this.#journal.warn(session, warning));
+    for (const { text } of receipts) this.#journal.shows(session, text, "printed");
   }
 }
 
@@ -1540,34 +1528,6 @@ export interface Gone {
   readonly milliseconds: number;
   /** What of the answer had been sent, as Latin-1 text. */
   readonly sent: string;
-}
-
-/** Is told what happens, everything once. */
-export interface Observer {
-  /** A line for the log; the text is asked for if the level is wanted. */
-  log(level: LogLevel, text: () => string): void;
-  /** A request is there. Gives the transaction its number. */
-  request(session: Session, received: Received): number;
-  /** The final answer is due, and not yet written. With the time it took it is told as such. */
-  due(session: Session, answer: Sent, milliseconds?: number): void;
-  /** Something was noticed. */
-  warn(session: Session, warning: Warning, level?: LogLevel): void;
-  /** A person is to decide. */
-  waiting(session: Session): void;
-  /** How it is to end, unless another terminal decides that. */
-  decided(session: Session, outcome?: Outcome): void;
-  /** What its screen shows, or its printer prints. */
-  shows(session: Session, text: string, where?: "screen" | "printed"): void;
-  /** An answer was written, or would have been. */
-  answer(session: Session, sent: Sent, milliseconds: number, at?: Date): void;
-  /** Nothing is written for an answer. */
-  nothing(session: Session): void;
-  /** The POS has left without the whole answer. */
-  gone(session: Session, gone: Gone): void;
-  /** The transaction is over. */
-  over(session: Session): void;
-  /** A connection is closed; `used`: whether anything came on it. */
-  closed(connection: number, by: Side, used: boolean, how?: Closing): void;
 }
 
 /** How a connection was closed, where another terminal may have done it. */
@@ -1628,17 +1588,17 @@ export interface Listening {
 export async function serve(
   settings: Settings,
   handler: Handler,
-  observer: Observer,
+  journal: Journal,
   judge: (received: Received) => Deviation[] = deviations,
 ): Promise<Listening> {
-  const service: Service = { settings, handler, observer, judge };
+  const service: Service = { settings, handler, journal, judge };
   const sockets = new Set<net.Socket>();
   const connections = new Set<Connection>(); // of the sockets, and of payments whose POS has gone
   let accepted = 0;
   const server = net.createServer({ allowHalfOpen: true }, (socket) => {
     const number = ++accepted;
     if (sockets.size >= settings.maxConnections) {
-      observer.log("warn", () => `#${number} closed: ${sockets.size} connections are open already`);
+      journal.log("warn", () => `#${number} closed: ${sockets.size} connections are open already`);
       socket.on("error", () => {}).destroy();
       return;
     }
@@ -1685,30 +1645,28 @@ const LISTEN_ERRORS: Readonly<Record<string, string>> = {
 export class ListenError extends Error {
   /** @ignore */
   override name = "ListenError";
+
+  /** An error about a host, "" for every interface, and a port. */
+  constructor(host: string, port: number, cause: NodeJS.ErrnoException) {
+    const where = `${host ? `host ${host}` : "every interface"}, port ${port}`;
+    const why = LISTEN_ERRORS[cause.code ?? ""] ?? cause.message;
+    super(`cannot listen on ${where}: ${why}`, { cause });
+  }
 }
 
 /** Has a server listen. Without a host it takes every interface, IPv6 and IPv4 where there are both. */
 export async function listen(
   server: net.Server,
   port: number,
-  host = "",
+  host: string = "",
 ): Promise<net.AddressInfo> {
   try {
     server.listen({ port, backlog: BACKLOG, ...(host && { host }) });
     await once(server, "listening");
   } catch (cause) {
-    throw listenError({ host, port }, cause as Error);
+    throw new ListenError(host, port, cause as Error);
   }
   return server.address() as net.AddressInfo;
-}
-
-function listenError(
-  { host, port }: { host: string; port: number },
-  cause: NodeJS.ErrnoException,
-): ListenError {
-  const where = `${host ? `host ${host}` : "every interface"}, port ${port}`;
-  const why = LISTEN_ERRORS[cause.code ?? ""] ?? cause.message;
-  return new ListenError(`cannot listen on ${where}: ${why}`, { cause });
 }
 
 type Timer = ReturnType<typeof setTimeout> | undefined;
@@ -1717,7 +1675,7 @@ type Timer = ReturnType<typeof setTimeout> | undefined;
 interface Service {
   settings: Settings;
   handler: Handler;
-  observer: Observer;
+  journal: Journal;
   judge: (received: Received) => Deviation[];
 }
 
@@ -1733,7 +1691,7 @@ class Turn implements Session {
   transaction = 0;
   unread = false;
   onOver?: (session: Session) => void;
-  reply: Reply | Promise<Reply> | undefined;
+  reply?: Reply | Promise<Reply>;
   /** What of the answer has been written. */
   sent = "";
   sentSegments: Segment[] | undefined; // if there are several
@@ -1741,7 +1699,7 @@ class Turn implements Session {
   gone: number | undefined;
   isOver = false;
   #left: AbortController | undefined; // made when it is asked for: most handlers need none
-  #hasLeft: boolean;
+  #hasLeft = false;
 
   constructor(
     connection: number,
@@ -1749,14 +1707,12 @@ class Turn implements Session {
     deviations: readonly Deviation[],
     segments: readonly Segment[],
     arrived: number,
-    hasLeft: boolean,
   ) {
     this.connection = connection;
     this.address = address;
     this.deviations = deviations;
     this.segments = segments;
     this.arrived = arrived;
-    this.#hasLeft = hasLeft;
   }
 
   get signal(): AbortSignal {
@@ -1785,7 +1741,7 @@ class Connection implements FramerOwner {
   readonly #socket: net.Socket;
   readonly #number: number;
   readonly #settings: Settings;
-  readonly #observer: Observer;
+  readonly #journal: Journal;
   readonly #service: Service;
   readonly #onDone: () => void;
   readonly #address: string; // which a closed socket does not know any more
@@ -1800,21 +1756,14 @@ class Connection implements FramerOwner {
   #arrived = 0; // when the last byte came
   #pieces: { at: number; bytes: number }[] = []; // of the request in progress
   #active = performance.now(); // when the last request or answer was there
-  #answering = false;
   #ended = false; // the POS has closed its side
-  #hungUp = false; // this side is closed
   #by: Side | undefined; // who closed first
 
-  constructor(
-    socket: net.Socket,
-    number: number,
-    service: Service,
-    onDone: () => void,
-  ) {
+  constructor(socket: net.Socket, number: number, service: Service, onDone: () => void) {
     this.#socket = socket;
     this.#number = number;
     this.#settings = service.settings;
-    this.#observer = service.observer;
+    this.#journal = service.journal;
     this.#service = service;
     this.#onDone = onDone;
     this.#address = socket.remoteAddress ?? "";
@@ -1856,17 +1805,13 @@ class Connection implements FramerOwner {
   checkIdle(now: number): void {
     const { idleTimeout, keepTimeout, keepAlive } = this.#settings;
     const idle = now - this.#active;
-    if (this.#open.size === 0 && idle >= (this.#last ? keepTimeout : idleTimeout)) {
-      this.#drop(
-        this.#last
-          ? `nothing has come for ${keepTimeout} ms`
-          : `no request has come for ${idleTimeout} ms`,
-      );
-    } else if (keepAlive > 0 && idle >= keepAlive) this.#socket.setKeepAlive(true, keepAlive);
+    const [most, what] = this.#last ? [keepTimeout, "nothing"] : [idleTimeout, "no request"];
+    if (this.#open.size === 0 && idle >= most) this.#drop(`${what} has come for ${most} ms`);
+    else if (keepAlive > 0 && idle >= keepAlive) this.#socket.setKeepAlive(true, keepAlive);
   }
 
   #log(level: LogLevel, text: () => string): void {
-    this.#observer.log(level, () => `#${this.#number} ${text()}`);
+    this.#journal.log(level, () => `#${this.#number} ${text()}`);
   }
 
   #read(chunk: string): void {
@@ -1875,8 +1820,8 @@ class Connection implements FramerOwner {
     if (this.#pieces.length > 0) this.#pieces.push(piece);
     this.#framer.feed(chunk);
     const { state } = this.#framer;
-    if (state !== "empty" && this.#pieces.length === 0) this.#pieces.push(piece);
     if (state === "whole" || state === "incomplete") {
+      if (this.#pieces.length === 0) this.#pieces.push(piece);
       this.#overdue ??= setTimeout(() => this.#finish(), this.#settings.requestTimeout);
     }
     if (this.#turns.length < MAX_WAITING) return;
@@ -1887,7 +1832,7 @@ class Connection implements FramerOwner {
   }
 
   onMessage(received: Received): void {
-    if (this.#hungUp || this.#socket.destroyed) return; // nothing is served any more
+    if (!this.#socket.writable) return; // nothing is served any more
     clearTimeout(this.#overdue);
     this.#overdue = undefined;
     const found = this.#service.judge(received);
@@ -1899,17 +1844,17 @@ class Connection implements FramerOwner {
       bytes,
     }));
     if (segments.length > 0) this.#pieces = [];
-    const turn = new Turn(this.#number, this.#address, found, segments, this.#arrived, this.#ended);
+    const turn = new Turn(this.#number, this.#address, found, segments, this.#arrived);
+    if (this.#ended) turn.leave();
     this.#active = this.#arrived;
-    turn.transaction = this.#observer.request(turn, received);
+    turn.transaction = this.#journal.request(turn, received);
     turn.reply = this.#service.handler(received, turn);
     this.#open.add(turn);
     this.#turns.push(turn);
-    if (!this.#answering) this.#answerAll();
+    if (this.#turns.length === 1) this.#answerAll(); // else it is at it
   }
 
   async #answerAll(): Promise<void> {
-    this.#answering = true;
     for (let turn = this.#turns[0]; turn; turn = this.#turns[0]) {
       await this.#answer(turn);
       if (turn === this.#turns[0]) this.#turns.shift();
@@ -1918,7 +1863,6 @@ class Connection implements FramerOwner {
         this.#read("");
       }
     }
-    this.#answering = false;
     if (this.#ended) this.#hangUp();
   }
 
@@ -1935,12 +1879,12 @@ class Connection implements FramerOwner {
       to ??= await this.#callBack(turn, callback);
       if (to?.writable) {
         this.#write(to, interim.raw);
-        this.#observer.answer(turn, interim, turn.milliseconds);
+        this.#journal.answer(turn, interim, turn.milliseconds);
       }
     }
     if (delay > 0) await this.#sleepUntil(turn.arrived + delay * 1000);
     onDue?.();
-    this.#observer.due(turn, answer);
+    this.#journal.due(turn, answer);
     const { segments, pause = 0, then }: Transmission = transmission ?? { segments: [answer.raw] };
     const isEnding = segments.length > 0 || then !== undefined;
     if (isEnding) to ??= await this.#callBack(turn, callback);
@@ -1979,16 +1923,13 @@ class Connection implements FramerOwner {
   /** Tells what was sent of an answer. */
   #tell(turn: Turn, whole: string, answer: WireMessage): void {
     const { sent, gone, milliseconds, sentSegments: segments } = turn;
-    if (whole === "" && answer.raw !== "") return this.#observer.nothing(turn);
-    const lost = sent === whole && gone === undefined
-      ? undefined
-      : sent === "" || sent === whole
-      ? "all"
-      : "rest";
-    const raw = lost === "rest" ? sent : whole;
+    if (whole === "" && answer.raw !== "") return this.#journal.nothing(turn);
+    const isPart = sent !== "" && sent !== whole;
+    const lost = isPart ? "rest" : sent === whole && gone === undefined ? undefined : "all";
+    const raw = isPart ? sent : whole;
     const told = raw === answer.raw ? answer : readable(raw);
     const more = { ...(lost && { lost }), ...(segments && { segments }) };
-    this.#observer.answer(turn, lost || segments ? { ...told, ...more } : told, milliseconds);
+    this.#journal.answer(turn, lost || segments ? { ...told, ...more } : told, milliseconds);
   }
 
   /** Writes, and gives how many bytes the system has not taken. */
@@ -2027,7 +1968,7 @@ class Connection implements FramerOwner {
 
   #warnCallBack(turn: Turn, why: string): void {
     const where = `${this.#address} port ${this.#settings.callback}`;
-    this.#observer.warn(turn, warning("callback", where, why));
+    this.#journal.warn(turn, warning("callback", where, why));
   }
 
   /** Resolves at a time of performance.now(), which may be over. */
@@ -2056,11 +1997,14 @@ class Connection implements FramerOwner {
     if (this.#settings.callback > 0) return; // its answer goes elsewhere
     for (const turn of this.#open) {
       turn.leave();
-      const { milliseconds, sent } = turn;
-      if (turn.gone !== undefined || milliseconds < notBefore) continue;
-      turn.gone = milliseconds;
-      this.#observer.gone(turn, { milliseconds, sent });
+      if (turn.gone === undefined && turn.milliseconds >= notBefore) this.#tellGone(turn);
     }
+  }
+
+  #tellGone(turn: Turn): void {
+    const { milliseconds, sent } = turn;
+    turn.gone = milliseconds;
+    this.#journal.gone(turn, { milliseconds, sent });
   }
 
   /** Takes what is there as the last request, and closes the connection after its answer. */
@@ -2069,14 +2013,13 @@ class Connection implements FramerOwner {
     if (left) this.onMessage(left);
     this.#ended = true;
     this.#socket.removeAllListeners("data").resume();
-    if (!this.#answering) this.#hangUp();
+    if (this.#turns.length === 0) this.#hangUp();
   }
 
   /** Half-closes. Destroying at once would send RST if input is still unread, and the POS could lose the answer. */
   #hangUp(): void {
-    if (this.#hungUp || this.#socket.destroyed) return;
+    if (!this.#socket.writable) return; // it is closed already
     this.#by ??= "terminal";
-    this.#hungUp = true;
     this.#socket.end();
     if (this.#by === "pos" && this.#socket.writableLength === 0) return; // it is closed with that
     this.#closing = setTimeout(() => this.#socket.destroy(), CLOSE_TIMEOUT);
@@ -2097,13 +2040,13 @@ class Connection implements FramerOwner {
     this.#by ??= "pos";
     const unanswered = this.#open.size > 0 ? `, ${this.#open.size} without an answer` : "";
     this.#log("debug", () => `closed${unanswered}${errored ? `: ${errored.message}` : ""}`);
-    if (!this.#hungUp) this.#leave(0);
+    if (!this.#socket.writableEnded) this.#leave(0);
     const last = this.#last;
     const wasReset = (errored as NodeJS.ErrnoException | null)?.code === "ECONNRESET";
     if (wasReset && this.#open.size === 0 && last?.sent && last.gone === undefined) {
-      this.#observer.gone(last, { milliseconds: last.milliseconds, sent: last.sent });
+      this.#tellGone(last);
     }
-    this.#observer.closed(this.#number, this.#by, this.#arrived > 0);
+    this.#journal.closed(this.#number, this.#by, this.#arrived > 0);
     for (const turn of this.#open) {
       if ((wasReset && turn.unread) || !this.#turns.includes(turn)) this.#over(turn);
     }
@@ -2115,7 +2058,7 @@ class Connection implements FramerOwner {
     turn.isOver = true;
     this.#open.delete(turn);
     turn.onOver?.(turn);
-    this.#observer.over(turn);
+    this.#journal.over(turn);
     if (this.#socket.destroyed && this.#open.size === 0) this.#onDone();
   }
 }
@@ -2194,14 +2137,6 @@ export type TerminalEvent =
     | { event: "closed"; connection: number; by: Side; milliseconds?: number; reset?: boolean }
   );
 
-/** Which transaction an event is about. */
-export interface About {
-  /** The number of the connection, from 1. */
-  connection: number;
-  /** The number of the transaction, from 1. */
-  transaction: number;
-}
-
 /** Receives what happens. */
 export type Listener = (event: TerminalEvent) => void;
 
@@ -2228,11 +2163,18 @@ export class WaitError extends Error {
   readonly reason: "timeout" | "reset" | "closed" | "aborted";
 
   /** An error with the reason as a word and in words. */
-  constructor(reason: WaitError["reason"], message: string) {
+  constructor(reason: WaitError["reason"], message: string = NO_TRANSACTION[reason]) {
     super(message);
     this.reason = reason;
   }
 }
+
+const NO_TRANSACTION = {
+  timeout: "the time is up",
+  reset: "the terminal was reset",
+  closed: "the terminal was closed",
+  aborted: "nobody waits any more",
+} as const;
 
 /** Transactions, and cash registers with a last one, that are kept (our choice: a day of tests). */
 const MAX_KEPT = 1_000;
@@ -2270,7 +2212,7 @@ interface Waiter extends PromiseWithResolvers<Transaction> {
 }
 
 /** Takes note of all that happens, and tells it: transactions, events, log, waits. */
-export class Journal implements Observer {
+export class Journal {
   /** Who is told each event. */
   readonly listeners: Set<Listener> = new Set();
   readonly #settings: Settings;
@@ -2278,7 +2220,7 @@ export class Journal implements Observer {
   readonly #transactions: Kept[] = [];
   readonly #underWay = new Map<Session, Entry>();
   readonly #lastPayments = new Map<string, Entry>(); // by cash register
-  #waiters: Waiter[] = [];
+  readonly #waiters = new Set<Waiter>();
   #count = 0;
   #isClosed = false;
 
@@ -2300,6 +2242,7 @@ export class Journal implements Observer {
     return found && transactionOf(found);
   }
 
+  /** A line for the log; the text is asked for if the level is wanted. */
   log(level: LogLevel, text: () => string): void {
     const { log, logLevel } = this.#settings;
     if (!log || LOG_LEVELS.indexOf(level) < LOG_LEVELS.indexOf(logLevel)) return;
@@ -2313,6 +2256,7 @@ export class Journal implements Observer {
     this.#emit(() => ({ event: "listening", host, port }));
   }
 
+  /** A request is there. Gives the transaction its number. */
   request(session: Session, { raw, message, error }: Received): number {
     const { connection, address, received, segments, ending } = session;
     const kept: Kept = {
@@ -2345,15 +2289,16 @@ export class Journal implements Observer {
     return number;
   }
 
+  /** How it is to end, unless another terminal decides that. */
   decided(session: Session, outcome?: Outcome): void {
     const entry = this.#underWay.get(session);
     if (!entry) return;
     if (outcome) entry.kept.outcome = outcome;
     const { CA = "", CD } = entry.request;
-    if (!movesMoney(CD)) return;
-    keep(this.#lastPayments, CA, entry);
+    if (movesMoney(CD)) keep(this.#lastPayments, CA, entry);
   }
 
+  /** Something was noticed. */
   warn(session: Session, warning: Warning, level: LogLevel = "warn"): void {
     const { connection, transaction: number } = session;
     this.#find(session)?.warnings.push(warning);
@@ -2361,15 +2306,18 @@ export class Journal implements Observer {
     this.log(level, () => `#${connection} ${warning.text}`);
   }
 
+  /** A person is to decide. */
   waiting({ connection, transaction }: Session): void {
     this.#emit(() => ({ event: "waiting", connection, transaction }));
     this.log("debug", () => `#${connection} waits for a person to decide`);
   }
 
-  shows({ connection }: Session, text: string, where = "screen"): void {
+  /** What its screen shows, or its printer prints. */
+  shows({ connection }: Session, text: string, where: "screen" | "printed" = "screen"): void {
     this.log("info", () => `#${connection} ${where}:\n${printableLines(text)}`);
   }
 
+  /** The final answer is due, and not yet written. With the time it took it is told as such. */
   due(session: Session, answer: Sent, milliseconds?: number): void {
     const entry = this.#underWay.get(session);
     if (!entry) return;
@@ -2382,6 +2330,7 @@ export class Journal implements Observer {
     this.log("info", () => `#${connection} the terminal answered: ${logText(answer)}`);
   }
 
+  /** An answer was written, or would have been. */
   answer(session: Session, sent: Sent, milliseconds: number, at: Date = new Date()): void {
     const kept = this.#find(session);
     if (!kept) return;
@@ -2398,19 +2347,18 @@ export class Journal implements Observer {
       ...sent,
     }), at);
     const fault = outcome?.fault ? ` (${outcome.fault})` : "";
-    const how = sent.lost === "all"
-      ? "not sent, the POS has gone"
-      : sent.lost
-      ? "sent in part"
-      : "sent";
+    const part = sent.lost ? "sent in part" : "sent";
+    const how = sent.lost === "all" ? "not sent, the POS has gone" : part;
     this.log("info", () => `#${connection} ${how}${fault}: ${logText(sent)}`);
   }
 
+  /** Nothing is written for an answer. */
   nothing(session: Session): void {
     const { fault } = this.#find(session)?.outcome ?? {};
     this.log("info", () => `#${session.connection} sent nothing${fault ? ` (${fault})` : ""}`);
   }
 
+  /** The POS has left without the whole answer. */
   gone(session: Session, gone: Gone): void {
     const kept = this.#find(session);
     if (!kept) return;
@@ -2427,15 +2375,17 @@ export class Journal implements Observer {
     } else this.log("warn", () => `#${connection} the POS gave up after ${seconds} s`);
   }
 
+  /** The transaction is over. */
   over(session: Session): void {
     const entry = this.#underWay.get(session);
     if (!entry) return;
     this.#underWay.delete(session);
     const { kept } = entry;
     kept.ended = kept.answered ?? new Date();
+    if (this.#waiters.size === 0) return;
     const fits = (waiter: Waiter): boolean =>
       isOf(waiter.register, kept) && kept.number > (waiter.after ?? 0);
-    const first = this.#waiters.find((waiter) => waiter.after === undefined && fits(waiter));
+    const first = [...this.#waiters].find((waiter) => waiter.after === undefined && fits(waiter));
     if (first) kept.given = true;
     this.#settle(
       (waiter) => waiter === first || (waiter.after !== undefined && fits(waiter)),
@@ -2443,6 +2393,7 @@ export class Journal implements Observer {
     );
   }
 
+  /** A connection is closed; `used`: whether anything came on it. */
   closed(connection: number, by: Side, used: boolean, how?: Closing): void {
     const last = used && this.#transactions.findLast((one) => one.connection === connection);
     const at = how?.at ?? new Date();
@@ -2461,8 +2412,8 @@ export class Journal implements Observer {
   /** See {@linkcode Terminal.waitForTransaction}. */
   wait({ timeout, register, after, signal }: WaitOptions = {}): Promise<Transaction> {
     if (timeout !== undefined) inRange("timeout", { min: 0, max: DAY }, timeout);
-    if (this.#isClosed) return Promise.reject(new WaitError("closed", "the terminal was closed"));
-    if (signal?.aborted) return Promise.reject(new WaitError("aborted", "nobody waits any more"));
+    if (this.#isClosed) return Promise.reject(new WaitError("closed"));
+    if (signal?.aborted) return Promise.reject(new WaitError("aborted"));
     const found = this.#transactions.find((kept) =>
       kept.ended && isOf(register, kept) &&
       (after === undefined ? !kept.given : kept.number > after)
@@ -2472,18 +2423,18 @@ export class Journal implements Observer {
       return Promise.resolve(transactionOf(found));
     }
     const waiter: Waiter = { register, after, ...Promise.withResolvers<Transaction>() };
-    waiter.promise.catch(() => {}); // a test that fails before it awaits this has an error of its own to tell
-    this.#waiters.push(waiter);
-    const fail = (reason: WaitError["reason"], text: string): void =>
-      this.#settle(
-        (other) => other === waiter,
-        ({ reject }) => reject(new WaitError(reason, text)),
-      );
-    signal?.addEventListener("abort", () => fail("aborted", "nobody waits any more"));
+    this.#waiters.add(waiter);
+    const fail = (error: WaitError): void =>
+      this.#settle((other) => other === waiter, ({ reject }) => reject(error));
+    const onAbort = (): void => fail(new WaitError("aborted"));
+    signal?.addEventListener("abort", onAbort);
+    const stop = (): void => signal?.removeEventListener("abort", onAbort);
+    waiter.promise.then(stop, stop); // a rejection that nobody awaits is no error either: a test may have failed
     if (timeout !== undefined) {
       waiter.timer = setTimeout(() => {
         const of = register === undefined ? "" : ` of cash register ${register}`;
-        fail("timeout", `no transaction${of} was over within ${timeout} ms; ${this.#status()}`);
+        const text = `no transaction${of} was over within ${timeout} ms; ${this.#status()}`;
+        fail(new WaitError("timeout", text));
       }, timeout);
     }
     return waiter.promise;
@@ -2503,17 +2454,14 @@ export class Journal implements Observer {
   rejectWaits(register?: string): void {
     this.#settle(
       (waiter) => register === undefined || waiter.register === register,
-      ({ reject }) => reject(new WaitError("reset", "the terminal was reset")),
+      ({ reject }) => reject(new WaitError("reset")),
     );
   }
 
   /** Ends all waits: nothing more happens. */
   close(): void {
     this.#isClosed = true;
-    this.#settle(
-      () => true,
-      ({ reject }) => reject(new WaitError("closed", "the terminal was closed")),
-    );
+    this.#settle(() => true, ({ reject }) => reject(new WaitError("closed")));
   }
 
   /** Whether a transaction under way is of a cash register. */
@@ -2524,10 +2472,8 @@ export class Journal implements Observer {
 
   /** Settles the waits that match. */
   #settle(wanted: (waiter: Waiter) => boolean, how: (waiter: Waiter) => void): void {
-    const settled = this.#waiters.filter(wanted);
-    if (settled.length === 0) return;
-    this.#waiters = this.#waiters.filter((waiter) => !settled.includes(waiter));
-    for (const waiter of settled) {
+    for (const waiter of [...this.#waiters].filter(wanted)) {
+      this.#waiters.delete(waiter);
       clearTimeout(waiter.timer);
       how(waiter);
     }
@@ -2535,12 +2481,10 @@ export class Journal implements Observer {
 
   /** What is under way, for people. */
   #status(): string {
-    const texts = [...this.#underWay.values()].map(
-      ({ kept: { number, received }, request }) => {
-        const seconds = ((Date.now() - received.getTime()) / 1000).toFixed(1);
-        return `transaction ${number} (${requestText(request)}) for ${seconds} s`;
-      },
-    );
+    const texts = [...this.#underWay.values()].map(({ kept, request }) => {
+      const seconds = ((Date.now() - kept.received.getTime()) / 1000).toFixed(1);
+      return `transaction ${kept.number} (${requestText(request)}) for ${seconds} s`;
+    });
     return texts.length === 0 ? "nothing is under way" : `under way: ${texts.join(", ")}`;
   }
 
@@ -2603,11 +2547,9 @@ type Distributed = TerminalEvent extends infer Event
 
 /** What a request asks for, for people. */
 export function requestText(request: Readonly<Message>): string {
-  const action = meaning("CD", request["CD"])?.label ?? `action ${request["CD"] ?? "none"}`;
-  const money = moneyText(request) ?? "";
-  return printable(
-    [action, money, request["CA"] && `of ${request["CA"]}`].filter(Boolean).join(" "),
-  );
+  const { CA, CD } = request;
+  const action = meaning("CD", CD)?.label ?? `action ${CD ?? "none"}`;
+  return printable([action, moneyText(request), CA && `of ${CA}`].filter(Boolean).join(" "));
 }
 
 /** A message as the log shows it. */
@@ -2617,32 +2559,32 @@ function logText({ raw, message, ending = "" }: WireMessage): string {
 }
 
 /** What a terminal will do, for the line of the log at its start. */
-function told(settings: Settings): string {
-  const { model, outcome, duration, when, next, strict, exclusive, interactive } = settings;
-  const parts: (string | false)[] = [];
-  if (interactive) parts.push("a person decides");
-  else if (typeof outcome === "function") {
-    parts.push("each outcome decided on when it is asked for");
-  } else {
-    const { fault, failure, delay } = outcome;
-    const { fault: _, ...others } = outcome;
-    const mode = `${failure ? "failure" : "success"} mode (${formatOutcome(others)})`;
-    if (!fault || Object.keys(others).some((kind) => outcome[kind as keyof Outcome])) {
-      parts.push(mode);
-    }
-    if (fault) parts.push(FAULTS[fault].told);
-    const answers = !fault || FAULTS[fault].send("CZ0040300").segments.length > 0;
-    if (answers && delay === undefined) parts.push(`answers after ${duration} s`);
-  }
-  parts.push(
+function told({ outcome, interactive, duration, ...settings }: Settings): string {
+  const { model, when, next, strict, exclusive, callback } = settings;
+  const parts = interactive
+    ? ["a person decides"]
+    : typeof outcome === "function"
+    ? ["each outcome decided on when it is asked for"]
+    : toldOutcome(outcome, duration);
+  return [
+    ...parts,
     when.length > 0 && `outcomes by amount: ${when.length}`,
     next.length > 0 && `outcomes queued: ${next.length}`,
     strict && "strict",
     exclusive && "exclusive",
     model !== OPTIONS.model.default && `model ${model}`,
-    settings.callback > 0 && `answers to port ${settings.callback} of the POS`,
-  );
-  return parts.filter((part) => part).join(", ");
+    callback > 0 && `answers to port ${callback} of the POS`,
+  ].filter((part) => part).join(", ");
+}
+
+function toldOutcome({ fault, ...others }: Outcome, duration: number): (string | false)[] {
+  const answers = !fault || FAULTS[fault].send("CZ0040300").segments.length > 0;
+  const mode = `${others.failure ? "failure" : "success"} mode (${formatOutcome(others)})`;
+  return [
+    (!fault || Object.values(others).some((part) => part)) && mode,
+    fault !== undefined && FAULTS[fault].told,
+    answers && others.delay === undefined && `answers after ${duration} s`,
+  ];
 }
 
 // ---------------------------------------------------------------- the terminal
@@ -2656,21 +2598,14 @@ export type TerminalChanges = Pick<
 const CHANGEABLE = ["model", "outcome", "when", "duration", "strict", "exclusive", "interactive"];
 
 /** What a terminal does with the next request, outcomes in words. */
-export interface TerminalSettings {
-  /** The terminal that it behaves as. */
-  model: ModelName;
+export interface TerminalSettings extends
+  Required<
+    Pick<TerminalOptions, "model" | "duration" | "strict" | "exclusive" | "interactive">
+  > {
   /** How transactions end; null where a function decides. */
   outcome: string | null;
   /** Outcomes by amount. */
   when: Record<string, string>;
-  /** Seconds from request to answer. */
-  duration: number;
-  /** Whether requests that deviate are refused. */
-  strict: boolean;
-  /** Whether one transaction is served at a time. */
-  exclusive: boolean;
-  /** Whether a person decides. */
-  interactive: boolean;
   /** What is queued for one transaction each. */
   next: { outcome: string; register?: string }[];
   /** The numbers of the transactions that wait for a person. */
@@ -2731,15 +2666,6 @@ export interface Terminal extends AsyncDisposable {
  * @throws {OptionError} An option is not as it must be.
  * @throws {ProtocolError} An outcome sets a tag or a value that cannot be sent.
  * @throws {ListenError} It cannot listen there.
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { startTerminal } from "./server.ts";
- *
- * await using terminal = await startTerminal({ port: 0, host: "127.0.0.1" });
- * terminal.nextOutcome("refused", "success,delay=10");
- * assert.notEqual(terminal.port, 0);
- * ```
  * @example As terminals that exist: an Ingenico Desk/5000 whose red button is pressed, and HiPay's
  * ```ts
  * import { startTerminal } from "./server.ts";
@@ -2776,15 +2702,11 @@ export function terminalOf(
   const { script } = steered;
   const { host, port } = listening;
   const change = (changes: TerminalChanges): void => {
-    const names = Object.keys(changes).filter((name) =>
-      changes[name as keyof TerminalChanges] !== undefined
-    );
+    const given = Object.entries(changes).filter(([, value]) => value !== undefined);
+    const names = given.map(([name]) => name as keyof TerminalChanges);
     checkNames("settings", "names from", changeable, names);
     const checked = checkOptions(changes, read);
-    Object.assign(
-      script,
-      Object.fromEntries(Object.entries(checked).filter(([name]) => names.includes(name))),
-    );
+    Object.assign(script, Object.fromEntries(names.map((name) => [name, checked[name]])));
   };
   const queue = (outcomes: readonly OutcomeOrText[], register?: string): void => {
     const queued = outcomes.map((outcome) => ({ outcome: read(outcome, "next") }));
@@ -2879,53 +2801,39 @@ export interface Command {
   warnings: string[];
 }
 
-const list = (table: object): string => Object.keys(table).join(", ");
-const rows = (table: Readonly<Record<string, string>>): string =>
-  Object.entries(table).flatMap(([word, help]) =>
-    wrap(help, 62).map((line, at) => `  ${(at === 0 ? word : "").padEnd(16)}${line}\n`)
-  ).join("");
-const AF_CODES = [...TAGS.get("AF")?.codes ?? []].map(([code, { label }]) => `${code} ${label}`);
-const HALF = Math.ceil(AF_CODES.length / 2);
-
 /** What the help says of outcomes, with or without what only a simulated terminal can do. */
-const aboutOutcomes = (simulated: boolean): string => `
-OUTCOME is words separated by commas, at most one of each kind:
-${
-  rows({
-    ...(simulated && {
-      "how it ends": `${list(ENDINGS)}, or an AF code such as 07`,
-      "which card": list(CARDS),
-    }),
-    "delay=SECONDS": `${
-      simulated ? "instead of --duration" : "from the request to the answer"
-    }; delay=1..5: from a range, at random`,
+function aboutOutcomes(simulated: boolean): string {
+  const list = (table: object): string => Object.keys(table).join(", ");
+  const rows = (table: Readonly<Record<string, string>>): string =>
+    Object.entries(table).map(([word, help]) => helpRow(`  ${word}`, 18, help)).join("");
+  const endings = `${list(ENDINGS)}, or an AF code such as 07`;
+  const from = simulated ? "instead of --duration" : "from the request to the answer";
+  const words = rows({
+    ...(simulated && { "how it ends": endings, "which card": list(CARDS) }),
+    "delay=SECONDS": `${from}; delay=1..5: from a range, at random`,
     ...(simulated ? FLAGS : { hangup: FLAGS.hangup }),
     "TAG=VALUE": "sets a tag of the answer, TAG= leaves it out; may be given again; " +
       "in a value \\, is a comma and \\\\ a backslash",
-  })
-}and what goes wrong with the answer, at most one of these:
-${rows(Object.fromEntries(Object.entries(FAULTS).map(([word, { help }]) => [word, help])))}${
-  simulated
-    ? `
-AF codes:
-${
-      AF_CODES.slice(0, HALF)
-        .map((text, at) => `  ${text.padEnd(26)}${AF_CODES[at + HALF] ?? ""}\n`).join("")
-    }`
-    : ""
-}`;
+  });
+  const faults = Object.entries(FAULTS).map(([word, { help }]) => [word, help]);
+  const text = `
+OUTCOME is words separated by commas, at most one of each kind:
+${words}and what goes wrong with the answer, at most one of these:
+${rows(Object.fromEntries(faults))}`;
+  if (!simulated) return text;
+  const codes = [...TAGS.get("AF")?.codes ?? []].map(([code, { label }]) => `${code} ${label}`);
+  const half = Math.ceil(codes.length / 2);
+  const twoColumns = codes.slice(0, half)
+    .map((left, at) => `  ${left.padEnd(26)}${codes[at + half] ?? ""}\n`);
+  return `${text}\nAF codes:\n${twoColumns.join("")}`;
+}
 
 /** The arguments as they were given. */
-interface Values extends Omit<TerminalOptions, "outcome" | "when" | "next"> {
-  outcome?: string;
-  when?: string[];
-  next?: string[];
-  failure?: boolean;
-  failureType?: string;
-  paymentType?: string;
-  interactive?: boolean;
-  json?: boolean;
-}
+type Values =
+  & Omit<TerminalOptions, "outcome" | "when" | "next">
+  & { [Name in "outcome" | "failureType" | "paymentType"]?: string }
+  & { [Name in "when" | "next"]?: string[] }
+  & { [Name in "failure" | "json"]?: boolean };
 
 /**
  * Reads the arguments of a command that starts a terminal, without any effect.
@@ -2981,26 +2889,20 @@ examples:\n${shown}`;
 
 /** The options of a program. An empty help hides those of a terminal that it does not have. */
 function optionsOf({ options, takes }: Pick<Program<Terminal>, "options" | "takes">): Options {
-  const all = Object.entries<Option>(OPTIONS);
-  const has = (name: string): boolean => !takes || takes.includes(name);
-  return {
-    ...Object.fromEntries(
-      all.map(([name, option]) =>
-        has(name) || option.help === undefined ? [name, option] : [name, { ...option, help: "" }]
-      ),
-    ),
-    ...options,
-  };
+  const all = Object.entries<Option>(OPTIONS).map(([name, option]) => {
+    const isHidden = takes?.includes(name) === false && option.help !== undefined;
+    return [name, isHidden ? { ...option, help: "" } : option];
+  });
+  return { ...Object.fromEntries(all), ...options };
 }
 
 function readWhen(texts: string[]): Record<string, Outcome> {
   const when: Record<string, Outcome> = Object.create(null);
   for (const text of texts) {
-    const at = text.indexOf("=");
-    if (at < 0) throw new OptionError("when", "AMOUNT=OUTCOME", text);
-    const amount = text.slice(0, at);
+    const [, amount, words = ""] = /^([^=]*)=(.*)$/s.exec(text) ?? [];
+    if (amount === undefined) throw new OptionError("when", "AMOUNT=OUTCOME", text);
     if (amount in when) throw new OptionError("when", "each amount once", text);
-    when[amount] = parseOutcome(text.slice(at + 1), "when");
+    when[amount] = parseOutcome(words, "when");
   }
   return when;
 }
@@ -3073,9 +2975,8 @@ const KEYS: ReadonlyMap<string, readonly [words: OutcomeText, french: string]> =
 const OTHER_KEYS = /\x1b[[O]?[\d;]*./gs;
 
 /** A request that waits for a person. */
-interface Question {
+interface Question extends WireMessage {
   number: number;
-  request: Readonly<Message>;
   gone: boolean;
 }
 
@@ -3083,33 +2984,27 @@ interface Question {
 async function startOnScreen(options: TerminalOptions): Promise<Terminal> {
   const { stdin } = process;
   const questions: Question[] = [];
-  let raw = false;
-  const show = (): void => updateScreen(screenText(questions, raw));
+  let isRaw = false;
+  const show = (): void => updateScreen(screenText(questions, isRaw));
   const terminal = await startTerminal({ ...options, interactive: true });
   const press = (key: string): void => {
     const [question] = questions;
     const [words] = KEYS.get(key) ?? [];
     if (key === "\x03") process.emit("SIGINT"); // Ctrl-C, in raw mode
-    else if (question && key === "w") raw = !raw;
+    else if (question && key === "w") isRaw = !isRaw;
     else if (question && words) {
       questions.shift();
-      raw = false;
-      logToStderr("info", `${requestText(question.request)}: ${words}`);
+      isRaw = false;
+      logToStderr("info", `${requestText(question.message)}: ${words}`);
       terminal.decide(question.number, words);
     } else return;
     show();
   };
-  const requests = new Map<number, WireMessage>(); // that may have to wait
   terminal.subscribe((event) => {
-    if (event.event === "request") {
-      requests.clear(); // the one before did not wait
-      requests.set(event.transaction, event);
-    }
     if (event.event === "waiting") {
       const number = event.transaction;
-      const { message = {} } = requests.get(number) ?? {};
-      requests.delete(number);
-      questions.push({ number, request: message, gone: false });
+      const { raw = "", message = {} } = terminal.transaction(number)?.request ?? {};
+      questions.push({ number, raw, message, gone: false });
     } else if (event.event === "gone" || event.event === "answer") {
       const at = questions.findIndex(({ number }) => number === event.transaction);
       if (at < 0) return;
@@ -3127,7 +3022,7 @@ async function startOnScreen(options: TerminalOptions): Promise<Terminal> {
 }
 
 /** What a terminal's screen would show, in a box that fits the width, and the keys. */
-function screenText([question, ...behind]: readonly Question[], raw: boolean): string {
+function screenText([question, ...behind]: readonly Question[], isRaw: boolean): string {
   const width = Math.max(20, Math.min(60, (process.stderr.columns || 80) - 1));
   const rule = "-".repeat(width);
   const row = (left: string, right = ""): string[] => {
@@ -3142,8 +3037,9 @@ function screenText([question, ...behind]: readonly Question[], raw: boolean): s
   };
   const lines = (parts: string[][]): string => `${parts.flat().join("\n")}\n`;
   if (!question) return lines([[rule], row("PRÊT / READY"), [rule, "Ctrl-C: stop (arrêter)"]]);
-  const { request, gone } = question;
-  const { label, french } = meaning("CD", request["CD"])!; // others are refused at once
+  const { raw, message, gone } = question;
+  const unlisted = `action ${message["CD"]}`; // that of a model
+  const { label, french } = meaning("CD", message["CD"]) ?? { label: unlisted, french: unlisted };
   const keys = [...KEYS].map(([key, [words, french]]) =>
     `${key === "\r" ? "Enter" : key}: ${inWords({ label: words, french })}`
   );
@@ -3152,12 +3048,12 @@ function screenText([question, ...behind]: readonly Question[], raw: boolean): s
     [rule],
     row(
       french === label ? french.toUpperCase() : `${french} / ${label}`.toUpperCase(),
-      request["CB"] === undefined ? "" : amountText(request),
+      message["CB"] === undefined ? "" : amountText(message),
     ),
-    row(`CAISSE / POS ${request["CA"] ?? ""}`, gone ? "PARTIE / GONE" : ""),
+    row(`CAISSE / POS ${message["CA"] ?? ""}`, gone ? "PARTIE / GONE" : ""),
     behind.length > 0 ? row(`EN ATTENTE / WAITING: ${behind.length}`) : [],
     [rule],
-    raw ? printable(encodeText(request)).match(new RegExp(`.{1,${width}}`, "g")) ?? [] : [],
+    isRaw ? printable(raw).match(new RegExp(`.{1,${width}}`, "g")) ?? [] : [],
     wrap(help.join("  "), width).map((line) => line.replaceAll("\xa0", " ").trimEnd()),
   ]);
 }
@@ -3195,8 +3091,8 @@ export async function runCommand<Started extends { close(): Promise<void> }>(
     const { terminal: options, json, warnings } = command;
     if (options.logLevel !== "error") warnings.forEach((text) => logToStderr("warn", text));
     // Deno throws past every promise when it may not listen on an address.
-    const onUncaught = (error: Error): never =>
-      fail(listenError({ host: "", port: OPTIONS.port.default, ...options }, error).message, 1);
+    const { host = "", port = OPTIONS.port.default } = options;
+    const onUncaught = (error: Error): never => fail(new ListenError(host, port, error).message, 1);
     process.on("uncaughtException", onUncaught);
     const log = { ...(json && { onEvent: printEvent }), log: logToStderr };
     const starting = program.start({ ...options, ...log }, command);
@@ -3212,7 +3108,7 @@ export async function runCommand<Started extends { close(): Promise<void> }>(
     process.off("uncaughtException", onUncaught);
   } catch (error) {
     if (error instanceof ListenError) fail(error.message, 1);
-    const message = argumentError(error, { ...OPTIONS, ...program.options });
+    const message = argumentError(error, optionsOf(program));
     if (message === undefined) throw error;
     fail(message, 2);
   }

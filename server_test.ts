@@ -467,6 +467,20 @@ slow("close() rejects a wait for what is under way, and a signal ends one", asyn
   await waiting;
 });
 
+slow("a signal that outlives many waits keeps nothing of them", async () => {
+  await using terminal = await terminalWith();
+  const { signal } = new AbortController();
+  let listening = 0;
+  signal.addEventListener = () => listening++;
+  signal.removeEventListener = () => listening--;
+  await assert.rejects(terminal.waitForTransaction({ timeout: 1, signal }), { reason: "timeout" });
+  const given = terminal.waitForTransaction({ signal });
+  assert.equal(listening, 1);
+  await ask(terminal.port, DEBIT);
+  await given;
+  assert.equal(listening, 0);
+});
+
 slow("what a person decides is added to the outcome, tag by tag", async () => {
   await using terminal = await terminalWith({ interactive: true, outcome: "success,CF=77" });
   const answer = ask(terminal.port, DEBIT);
