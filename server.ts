@@ -1851,7 +1851,7 @@ class Connection implements FramerOwner {
     turn.reply = this.#service.handler(received, turn);
     this.#open.add(turn);
     this.#turns.push(turn);
-    if (this.#turns.length === 1) this.#answerAll(); // else it is at it
+    if (this.#turns.length === 1) this.#answerAll(); // else it goes on
   }
 
   async #answerAll(): Promise<void> {
@@ -2429,7 +2429,7 @@ export class Journal {
     const onAbort = (): void => fail(new WaitError("aborted"));
     signal?.addEventListener("abort", onAbort);
     const stop = (): void => signal?.removeEventListener("abort", onAbort);
-    waiter.promise.then(stop, stop); // a rejection that nobody awaits is no error either: a test may have failed
+    waiter.promise.then(stop, stop); // so a rejection that nobody awaits is no error: a test may have failed before
     if (timeout !== undefined) {
       waiter.timer = setTimeout(() => {
         const of = register === undefined ? "" : ` of cash register ${register}`;
