@@ -207,6 +207,10 @@ function cutFields(raw: string): { fields: Field[]; rest: string } {
   }
 }
 
+function fieldText(tag: string, value: string): string {
+  return tag + String(value.length).padStart(3, "0") + value;
+}
+
 /** Letters and digits, and whatever is not ASCII, as "*". */
 function maskText(text: string): string {
   return text.replace(/[^\x00-\x2f\x3a-\x40\x5b-\x60\x7b-\x7f]/g, "*");
@@ -881,13 +885,9 @@ function verdictOf(request: Readonly<Message>, answer: Received): Verdict {
 
 /** A message with tags set, or left out where the value is "". */
 function withTags(raw: string, tags: Readonly<Message>): string {
-  const { fields, rest } = cutFields(raw);
-  const field = (tag: string, value: string): string => value && encodeText({ [tag]: value });
-  const own = fields.map(({ tag, value, at }) =>
-    tags[tag] === undefined ? raw.slice(at, at + 5 + value.length) : field(tag, tags[tag])
-  );
-  const more = Object.entries(tags).filter(([tag]) => !fields.some((field) => field.tag === tag));
-  return [...own, ...more.map(([tag, value]) => field(tag, value)), rest].join("");
+  const own = cutFields(raw).fields.map(({ tag, value }): [string, string] => [tag, value]);
+  const all = new Map([...own, ...Object.entries(tags)]); // which keeps the places of its own
+  return [...all].map(([tag, value]) => tags[tag] === "" ? "" : fieldText(tag, value)).join("");
 }
 
 // ---------------------------------------------------------------- the proxy
@@ -982,16 +982,12 @@ interface Exchange {
   line: number;
   /** Which connection it was on: the run that was recorded, and its number. */
   connection: string;
-  /** The same, and the number of the transaction. */
-  key: string;
+  transaction: number | undefined;
   request: Wire;
-  isMalformed: boolean;
   interim?: Wire;
   answer?: Wire;
   /** Whether the POS was sent something else than the answer. */
   isChanged?: boolean;
-  /** That the POS had left after so many milliseconds. */
-  gone?: number;
   /** How the connection was closed after it. */
   closed?: { by: Side; milliseconds: number; reset: boolean };
 }
@@ -1037,23 +1033,21 @@ function readRecording(text: string, option = "recording"): Exchange[] {
     const { event, connection: number, transaction, by, reset = false, ...wire } = recorded;
     if (event === "listening") run++;
     const connection = `${run}/${number}`;
-    const key = `${connection}/${transaction}`;
-    const { milliseconds } = wire;
     if (event === "request" || event === "invalid") {
-      exchanges.push({ line, connection, key, request: wire, isMalformed: event === "invalid" });
+      exchanges.push({ line, connection, transaction, request: wire });
       continue;
     }
-    const isLast = event === "closed";
     const exchange = exchanges.findLast((one) =>
-      isLast ? one.connection === connection : one.key === key
+      one.connection === connection && (event === "closed" || one.transaction === transaction)
     );
     if (!exchange) continue;
     if (event === "due" || (event === "answer" && !exchange.isChanged)) {
       if (exchange.answer) exchange.interim = exchange.answer;
       exchange.answer = wire;
       exchange.isChanged = event === "due";
-    } else if (event === "gone") exchange.gone = milliseconds;
-    else if (isLast && by && !exchange.isChanged) exchange.closed = { by, milliseconds, reset };
+    } else if (event === "closed" && by && !exchange.isChanged) {
+      exchange.closed = { by, milliseconds: wire.milliseconds, reset };
+    }
   }
   return exchanges;
 }
@@ -1063,12 +1057,12 @@ function readRecording(text: string, option = "recording"): Exchange[] {
 /** Tags that may differ from the recorded request: what changes from payment to payment. */
 const FREE: ReadonlySet<string> = new Set([..."CA CB CH CJ ID IM ZT".split(" "), ...MASKED]);
 
-/** What of a request decides which recorded one it is like. */
-function likeness({ raw, message }: WireMessage, isMalformed: boolean): string {
-  if (isMalformed) return maskRaw(raw);
-  return Object.entries(message).filter(([tag]) => !FREE.has(tag)).map(([tag, value]) =>
-    `${tag} ${value}`
-  ).sort().join(", ");
+/** What of a request decides which recorded one it is like; all of one that is malformed. */
+function likeness(raw: string): string {
+  const { fields, rest } = cutFields(raw);
+  if (rest !== "") return maskRaw(raw);
+  const fixed = fields.filter(({ tag }) => !FREE.has(tag));
+  return fixed.map(({ tag, value }) => `${tag} ${value}`).sort().join(", ");
 }
 
 /**
@@ -1088,13 +1082,13 @@ export async function startReplay(
   const script: Settings = { ...settings, next: [] };
   const recorded = new Map<string, Exchange[]>();
   for (const exchange of readRecording(recording)) {
-    const key = likeness(exchange.request, exchange.isMalformed);
+    const key = likeness(exchange.request.raw);
     recorded.set(key, [...recorded.get(key) ?? [], exchange]);
   }
   const turns = new Map<string, number>();
   const journal = new Journal(settings);
   const listening = await serve(settings, (received, session) => {
-    const key = likeness(received, received.error !== undefined);
+    const key = likeness(received.raw);
     const alike = recorded.get(key) ?? [];
     const turn = turns.get(key) ?? 0;
     const exchange = alike[turn % alike.length];
@@ -1118,29 +1112,27 @@ function unknownAction(request: Readonly<Message>): WireMessage {
 
 /** What is answered to a request as it was to a recorded one. */
 function replyOf({ request, interim, answer, closed }: Exchange, asked: Message): Reply {
+  const own = (tag: string, said: string): string => {
+    const [before, now] = [request.message[tag], asked[tag]];
+    if (before === undefined || now === undefined || !FREE.has(tag)) return said;
+    if (said === before) return now;
+    if (tag === "CB" && Number(said) === Number(before)) return now.padStart(said.length, "0"); // (5)
+    return tag === "CF" && before.startsWith(said) ? now.slice(0, said.length) : said; // (9)
+  };
   const by = closed?.by === "terminal" ? closed : undefined;
-  if (!answer) {
-    const transmission: Transmission = {
-      segments: [],
-      ...(by && { then: by.reset ? "reset" : "close" }),
-    };
-    const delay = (by?.milliseconds ?? 0) / 1000;
-    return { answer: unknownAction(asked), delay, transmission };
-  }
-  const own = (tag: string, said: string): string | undefined =>
-    ownValue(tag, said, request.message[tag], asked[tag]);
-  const segments = cutAs(answer, own);
-  const times = answer.segments.map(({ milliseconds }) => milliseconds);
-  const [first = answer.milliseconds] = times;
+  const { milliseconds = 0 } = answer ?? {};
+  const segments = answer ? cutAs(answer, own) : [];
+  const [first = answer ? milliseconds : by?.milliseconds ?? 0, ...times] =
+    answer?.segments.map(({ milliseconds }) => milliseconds) ?? [];
   return {
-    answer: wireMessage(segments.join("")),
-    delay: Math.max(0, first) / 1000,
+    answer: answer ? wireMessage(segments.join("")) : unknownAction(asked),
+    delay: first / 1000,
     transmission: {
       segments,
-      pause: times.slice(1).map((time, index) => time - (times[index] ?? 0)),
-      ...(by?.reset && { then: "reset" }),
+      pause: times.map((time, index) => time - (times[index - 1] ?? first)),
+      ...(by?.reset ? { then: "reset" } : by && !answer ? { then: "close" } : {}),
     },
-    ...(by && { close: Math.max(0, by.milliseconds - answer.milliseconds) / 1000 }),
+    ...(by && { close: (by.milliseconds - milliseconds) / 1000 }),
     ...(interim && {
       interim: wireMessage(cutAs(interim, own).join("")),
       interimDelay: interim.milliseconds / 1000,
@@ -1148,56 +1140,27 @@ function replyOf({ request, interim, answer, closed }: Exchange, asked: Message)
   };
 }
 
-/** The value of a request that stands for one which the recorded answer had of its own, if any. */
-function ownValue(
-  tag: string,
-  said: string,
-  recorded: string | undefined,
-  asked: string | undefined,
-): string | undefined {
-  if (recorded === undefined || asked === undefined || !FREE.has(tag)) return undefined;
-  if (said === recorded) return asked;
-  const withoutZeros = (amount: string): string => amount.replace(/^0+/, "");
-  if (tag === "CB" && withoutZeros(said) === withoutZeros(recorded)) {
-    return asked.padStart(said.length, "0"); // (5)
-  }
-  return tag === "CF" && recorded.startsWith(said) ? asked.slice(0, said.length) : undefined; // (9)
-}
-
 /** A message in its recorded segments, with other values in it, to which their sizes adapt. */
 function cutAs(
   { raw, ending = "", segments }: Wire,
-  other: (tag: string, value: string) => string | undefined = () => undefined,
+  other = (_tag: string, value: string): string => value,
 ): string[] {
   const { fields, rest } = cutFields(raw);
-  let text = "";
-  const starts: [before: number, now: number][] = [];
-  for (const { tag, value, at } of fields) {
-    starts.push([at, text.length]);
-    const now = other(tag, value);
-    text += now === undefined ? raw.slice(at, at + 5 + value.length) : encodeText({ [tag]: now });
-  }
-  starts.push([raw.length - rest.length, text.length]);
-  text += rest + ending;
-  let sum = 0;
-  const cuts = segments.slice(0, -1).map(({ bytes }) => {
-    sum += bytes;
-    const index = starts.findLastIndex(([before]) => before <= sum);
-    const [before = 0, now = 0] = starts[index] ?? [];
-    return Math.min(now + sum - before, starts[index + 1]?.[1] ?? text.length);
+  // What stands now for each recorded byte; the last one of a field stands for all that is more.
+  const bytes = fields.flatMap(({ tag, value }) => {
+    const [before, now] = [fieldText(tag, value), fieldText(tag, other(tag, value))];
+    return Array.from(before, (_, at) => at < before.length - 1 ? now[at] ?? "" : now.slice(at));
   });
-  return [0, ...cuts].map((from, index) => text.slice(from, cuts[index] ?? text.length));
+  bytes.push(...rest, ...ending);
+  const cut = segments.slice(0, -1).map((segment) => bytes.splice(0, segment.bytes).join(""));
+  return [...cut, bytes.join("")];
 }
 
 // ---- comparing one
 
 /** Something in which the simulated terminal differs from the recorded one. */
 export interface Difference {
-  /**
-   * In what: that there is an answer, an AE 11 before it, its tags, their order, the size or the
-   * value of one, what comes behind it, segments, time, the end of the connection, or in how many
-   * requests the bytes were read.
-   */
+  /** In what. The requests: how many the bytes were read as. */
   what:
     | "answer"
     | "interim"
@@ -1271,10 +1234,10 @@ export async function compareRecording(
     host: "127.0.0.1",
     duration: 0,
     ...(contract && { sellerContract: contract }),
-    ...(model !== undefined && { model }),
+    ...(model && { model }),
     onEvent,
   });
-  const sockets = new Map<string, Till>();
+  const tills = new Map<string, net.Socket>(); // by their recorded connections
   const comparisons: Comparison[] = [];
   for (const exchange of exchanges) {
     const { line, connection, request, closed } = exchange;
@@ -1282,72 +1245,64 @@ export async function compareRecording(
     terminal.clearNext();
     terminal.nextOutcome(outcome);
     events = "";
-    const till = sockets.get(connection) ?? new Till(terminal.port);
-    sockets.set(connection, till);
+    const till = tills.get(connection) ?? connectTo(terminal.port);
+    tills.set(connection, till);
     const before = requests;
-    await till.send(exchange);
+    await sendTo(till, exchange);
     const timeout = exchange.answer ? ANSWER_TIMEOUT : SILENCE;
     await terminal.waitForTransaction({ after: before, timeout }).catch(() => {});
-    if (closed?.by === "terminal") await Promise.race([till.ended, sleep(ANSWER_TIMEOUT / 5)]);
-    else await Promise.race([till.ended, sleep(closed ? CLOSES_WITHIN : 0)]);
-    const none: Exchange = { line, connection, key: "", request, isMalformed: false };
-    const [own = none, ...more] = readRecording(events);
+    const leaves = closed?.by === "terminal";
+    await ended(till, leaves ? ANSWER_TIMEOUT / 5 : closed ? CLOSES_WITHIN : 0);
+    const [own, ...more] = readRecording(events);
     const differences = differencesOf(exchange, own);
     if (more.length > 0) {
       differences.push({ what: "requests", recorded: "1", simulated: `${more.length + 1}` });
     }
-    const leaves = closed?.by === "terminal";
-    const isLeft = till.hasEnded && !till.isLeaving;
+    const isLeft = hasEnded(till) && !till.writableEnded;
     if (leaves !== isLeft && (closed || isLeft)) {
       const told = (closes: boolean): string => closes ? "closes the connection" : "keeps it open";
       differences.push({ what: "closed", recorded: told(leaves), simulated: told(isLeft) });
     }
     if (closed || isLeft) {
-      sockets.delete(connection);
-      till.leave();
+      tills.delete(connection);
+      till.destroy();
     }
     const { message } = request;
     comparisons.push({ line, request: message, outcome: formatOutcome(outcome), differences });
   }
-  for (const till of sockets.values()) till.leave();
+  for (const till of tills.values()) till.destroy();
   return comparisons;
 }
 
-/** A till that sends what a recorded one has sent. */
-class Till {
-  readonly #socket: net.Socket;
-  readonly ended: Promise<unknown>;
-  hasEnded = false;
-  isLeaving = false;
+/** A till that reads, and keeps what it reads to nobody. */
+function connectTo(port: number): net.Socket {
+  const socket = net.connect({ port, host: "127.0.0.1", noDelay: true, allowHalfOpen: true });
+  return socket.on("error", () => {}).resume();
+}
 
-  constructor(port: number) {
-    this.#socket = net.connect({ port, host: "127.0.0.1", noDelay: true, allowHalfOpen: true });
-    this.#socket.on("error", () => {}).resume();
-    this.ended = new Promise<void>((resolve) => {
-      const end = (): void => {
-        this.hasEnded = true;
-        resolve();
-      };
-      this.#socket.on("end", end).on("close", end);
-    });
+/** Sends what a recorded till has sent, as it was cut. */
+async function sendTo(till: net.Socket, { request, answer, closed }: Exchange): Promise<void> {
+  const times = request.segments.map(({ milliseconds }) => milliseconds);
+  for (const [index, part] of cutAs(request).entries()) {
+    const pause = (times[index] ?? 0) - (times[index - 1] ?? 0);
+    if (index > 0) await sleep(Math.min(pause, MAX_PAUSE));
+    till.write(part, "latin1");
   }
+  // One that had closed its side right away, as nc does.
+  if (closed?.by === "pos" && answer && closed.milliseconds < answer.milliseconds) till.end();
+}
 
-  async send({ request, answer, closed }: Exchange): Promise<void> {
-    const times = request.segments.map(({ milliseconds }) => milliseconds);
-    for (const [index, part] of cutAs(request).entries()) {
-      const pause = (times[index] ?? 0) - (times[index - 1] ?? 0);
-      if (index > 0) await sleep(Math.min(pause, MAX_PAUSE));
-      this.#socket.write(part, "latin1");
-    }
-    // One that had closed its side right away, as nc does.
-    if (closed?.by !== "pos" || !answer || closed.milliseconds >= answer.milliseconds) return;
-    this.isLeaving = true;
-    this.#socket.end();
-  }
+/** Whether the terminal has closed a connection. */
+function hasEnded(till: net.Socket): boolean {
+  return till.readableEnded || till.destroyed;
+}
 
-  leave(): void {
-    this.#socket.destroy();
-  }
+/** Resolves when the terminal closes a connection, or after so many milliseconds. */
+async function ended(till: net.Socket, most: number): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  till.on("end", resolve).on("close", resolve);
+  if (!hasEnded(till)) await Promise.race([promise, sleep(most)]);
+  till.off("end", resolve).off("close", resolve);
 }
 
 /** The outcome that makes the simulated terminal answer like a recorded one, but for its habits. */
@@ -1367,18 +1322,22 @@ function outcomeOf({ request: { message: request }, answer }: Exchange): Outcome
 }
 
 /** In what an answer of the simulated terminal differs from that of a recorded one. */
-function differencesOf(recorded: Exchange, simulated: Exchange): Difference[] {
+function differencesOf(recorded: Exchange, simulated?: Exchange): Difference[] {
   const found: Difference[] = [];
   const compare = (what: Difference["what"], one: string, other: string, tag?: string): void => {
     if (one !== other) found.push({ what, ...(tag && { tag }), recorded: one, simulated: other });
   };
-  const [one, other] = [recorded.answer, simulated.answer];
+  const { answer: one, closed } = recorded;
+  const other = simulated?.answer;
   if (!one || !other) {
-    if (one ?? other) compare("answer", answerText(recorded), answerText(simulated));
+    const none = closed?.by === "pos"
+      ? `none within ${closed.milliseconds} ms, when the POS left`
+      : "none";
+    if (one ?? other) compare("answer", one ? "one" : none, other ? "one" : "none");
     return found;
   }
   const status = (interim?: Wire): string => interim ? `AE ${interim.message["AE"]}` : "";
-  compare("interim", status(recorded.interim), status(simulated.interim));
+  compare("interim", status(recorded.interim), status(simulated?.interim));
   const [tags, others] = [Object.keys(one.message), Object.keys(other.message)];
   const both = (all: string[]): string =>
     all.filter((tag) => tags.includes(tag) && others.includes(tag)).join(" ");
@@ -1399,12 +1358,6 @@ function differencesOf(recorded: Exchange, simulated: Exchange): Difference[] {
     milliseconds >= late ? "after seconds" : "at once";
   compare("time", time(one, AT_ONCE), time(other, LATER * 900)); // timers may be early
   return found;
-}
-
-function answerText({ answer, gone, closed }: Exchange): string {
-  if (answer) return "one";
-  if (gone !== undefined) return `none within ${gone} ms, when the POS left`;
-  return closed?.by === "terminal" ? "none, the connection is closed" : "none";
 }
 
 /** A comparison for people. */
@@ -1477,13 +1430,10 @@ async function readStdin(option: "replay" | "compare"): Promise<string> {
 }
 
 async function startCommand(asked: Asked, isJson: boolean): Promise<Terminal> {
-  const { terminal, replay, compare, unmasked, model, ...options } = asked;
-  const words = [
-    terminal !== undefined && "--terminal",
-    replay && "--replay",
-    compare && "--compare",
-  ]
-    .filter((word) => word);
+  const { terminal, replay, compare, unmasked = false, model, ...options } = asked;
+  const words = (["terminal", "replay", "compare"] as const).filter((name) =>
+    asked[name] !== undefined
+  ).map((name) => `--${name}`);
   if (words.length !== 1) {
     const expected = "one of --terminal HOST, --replay and --compare";
     throw new OptionError("terminal", expected, words.join(", ") || undefined);
@@ -1491,17 +1441,14 @@ async function startCommand(asked: Asked, isJson: boolean): Promise<Terminal> {
   if (unmasked && terminal === undefined) throw new OptionError("unmasked", "--terminal", words[0]);
   if (model !== undefined && !compare) throw new OptionError("model", "--compare", words[0]);
   if (terminal !== undefined) {
-    return startProxy({ ...options as ReplayOptions, terminal, ...(unmasked && { unmasked }) });
+    return startProxy({ ...options as ReplayOptions, terminal, unmasked });
   }
   if (replay) return startReplay(await readStdin("replay"), options as ReplayOptions);
-  const { outcome, log: _log, logLevel: _level, onEvent: _listener, ...others } = options;
-  const [none] = Object.entries({
-    ...others,
-    ...(outcome && changes(outcome as Outcome) && { outcome }),
-  });
+  const { outcome = {}, ...others } = options;
+  readNothing(outcome as Outcome);
+  const none = Object.entries(others).find(([name]) => !/^(?:log|logLevel|onEvent)$/.test(name));
   if (none) throw new OptionError(none[0], "none with --compare", none[1]);
-  const recording = await readStdin("compare");
-  const comparisons = await compareRecording(recording, model === undefined ? {} : { model });
+  const comparisons = await compareRecording(await readStdin("compare"), model && { model });
   const differing = comparisons.filter(({ differences }) => differences.length > 0).length;
   const lines = comparisons.map((one) => isJson ? jsonLine(one) : comparisonText(one));
   if (!isJson) lines.push(`${differing} of ${comparisons.length} differ\n`);
@@ -1523,18 +1470,7 @@ if (import.meta.main) {
       "--compare < session.jsonl",
     ],
     options: OPTIONS,
-    takes: [
-      "port",
-      "host",
-      "when",
-      "next",
-      "outcome",
-      "gap",
-      "json",
-      "logLevel",
-      "help",
-      "version",
-    ],
+    takes: "port host when next outcome gap json logLevel help version".split(" "),
     start: (options, { interactive, json }) =>
       startCommand({ ...options, ...(interactive && { interactive }) }, json),
     status: (started) => "reached" in started && started.reached === false ? 3 : 0,
