@@ -251,21 +251,9 @@ function maskQuoted(text: string, tag?: string): string {
 }
 
 /** What is given to the journal, and so to log, events and transactions. */
-interface Shown {
-  raw(raw: string): string;
-  received(received: Received): Received;
-  deviation(deviation: Deviation): Deviation;
-}
-
-const UNMASKED: Shown = {
-  raw: (raw) => raw,
-  received: (received) => received,
-  deviation: (deviation) => deviation,
-};
-
-const MASKING: Shown = {
+const MASKING = {
   raw: maskRaw,
-  received({ raw, fields, message, error }) {
+  received({ raw, fields, message, error }: Received): Received {
     const masked = Object.entries(message).map(([tag, value]) => [tag, maskValue(tag, value)]);
     const why = error && maskQuoted(error.message.replace(/^at byte \d+: /, ""));
     return {
@@ -275,8 +263,16 @@ const MASKING: Shown = {
       ...(why !== undefined && { error: new ProtocolError(why, error?.at) }),
     };
   },
-  deviation: (deviation) => ({ ...deviation, text: maskQuoted(deviation.text, deviation.tag) }),
+  deviation: (deviation: Deviation): Deviation => ({
+    ...deviation,
+    text: maskQuoted(deviation.text, deviation.tag),
+  }),
 };
+
+type Shown = typeof MASKING;
+
+const same = <Value>(value: Value): Value => value;
+const UNMASKED: Shown = { raw: same, received: same, deviation: same };
 
 /** A text as the message that it is, as far as it can be read. */
 function wireMessage(raw: string): WireMessage {
@@ -299,8 +295,17 @@ interface Heard {
   /** Line ends and control characters right behind it. */
   ending: string;
   pieces: readonly Piece[];
-  /** Where in the stream it begins: bytes from 0. */
-  start: number;
+  /** When its last byte came. */
+  at: number;
+  /** What of it has not been passed on yet. */
+  unsent: string;
+}
+
+/** Who has an ear: knows how long to wait, and receives what was heard. */
+interface EarOwner extends Omit<FramerOwner, "onMessage"> {
+  onHeard(heard: Heard): void;
+  /** Receives what stood between messages and has not been passed on yet. */
+  onUnsent?(bytes: string): void;
 }
 
 /** What stands between messages. */
@@ -308,24 +313,21 @@ const BETWEEN = /^[\r\n\x04\x06\x18]*/;
 
 /** Reads one direction of a connection beside it. Whatever it makes of the bytes, they go through. */
 class Ear {
+  readonly #owner: EarOwner;
   readonly #newFramer: () => MessageFramer;
-  readonly #onHeard: (heard: Heard) => void;
   #framer: MessageFramer;
   #pieces: Piece[] = [];
   /** What is not a message yet. */
-  text = "";
-  /** Bytes that came before that. */
-  taken = 0;
+  #text = "";
+  /** Bytes of it that have been passed on. */
+  #passed = 0;
 
-  constructor(
-    how: Omit<FramerOwner, "onMessage">,
-    onHeard: (heard: Heard) => void,
-    most?: number,
-  ) {
+  constructor(owner: EarOwner, most?: number) {
+    const { pause, onControl = () => {} } = owner;
     const onMessage = (received: Received): void => this.#onMessage(received);
-    this.#newFramer = () => new MessageFramer({ ...how, onMessage }, most);
+    this.#owner = owner;
+    this.#newFramer = () => new MessageFramer({ pause, onControl, onMessage }, most);
     this.#framer = this.#newFramer();
-    this.#onHeard = onHeard;
   }
 
   get state(): ReaderState {
@@ -336,13 +338,23 @@ class Ear {
     return this.#framer.message;
   }
 
-  hear(chunk: string): void {
+  /** What of the message in progress has been passed on. */
+  get passed(): string {
+    return this.#text.slice(0, this.#passed);
+  }
+
+  get unsent(): string {
+    return this.#text.slice(this.#passed);
+  }
+
+  hear(chunk: string, isPassed: boolean): void {
     // What comes after something malformed may be messages again.
     if (this.state === "malformed") this.#framer = this.#newFramer();
-    this.text += chunk;
+    this.#text += chunk;
+    if (isPassed) this.#passed = this.#text.length;
     this.#pieces.push({ at: performance.now(), bytes: chunk.length });
     this.#framer.feed(chunk);
-    if (this.state === "empty" || this.state === "malformed") this.#cut(this.text.length);
+    if (this.state === "empty" || this.state === "malformed") this.#skip(this.#text.length);
   }
 
   /** Takes what is there as a message: whoever sent it waits for the other side now. */
@@ -352,18 +364,26 @@ class Ear {
   }
 
   #onMessage(received: Received): void {
-    this.#cut(this.text.indexOf(received.raw));
-    const start = this.taken;
-    const [ending = ""] = BETWEEN.exec(this.text.slice(received.raw.length)) ?? [];
-    const pieces = this.#cut(received.raw.length + ending.length);
-    this.#onHeard({ received, ending, pieces, start });
+    this.#skip(this.#text.indexOf(received.raw));
+    const [ending = ""] = BETWEEN.exec(this.#text.slice(received.raw.length)) ?? [];
+    const { length } = received.raw + ending;
+    const unsent = this.#text.slice(this.#passed, length);
+    const pieces = this.#cut(length);
+    const { at } = pieces.at(-1)!; // a message has at least one byte
+    this.#owner.onHeard({ received, ending, pieces, at, unsent });
+  }
+
+  #skip(bytes: number): void {
+    const unsent = this.#text.slice(this.#passed, bytes);
+    this.#cut(bytes);
+    if (unsent !== "") this.#owner.onUnsent?.(unsent);
   }
 
   /** Takes so many bytes away; gives the pieces that they came in. */
   #cut(bytes: number): Piece[] {
     const cut: Piece[] = [];
-    this.text = this.text.slice(bytes);
-    this.taken += bytes;
+    this.#text = this.#text.slice(bytes);
+    this.#passed = Math.max(0, this.#passed - bytes);
     for (let left = bytes; left > 0;) {
       const [piece] = this.#pieces;
       if (!piece) break;
@@ -377,7 +397,7 @@ class Ear {
   }
 }
 
-/** The segments of a message, if there are several, with their milliseconds from a moment on. */
+/** Pieces with their milliseconds from a moment on. */
 function segmentsOf(pieces: readonly Piece[], from: number): Segment[] {
   return pieces.map(({ at, bytes }) => ({ milliseconds: Math.round(at - from), bytes }));
 }
@@ -395,21 +415,16 @@ const ANSWER_GAP = 100;
 const CONNECT_TIMEOUT = 10_000;
 /** Requests of a connection that may wait for answers; older ones count as not answered (our choice). */
 const MAX_WAITING = 100;
-/** Bytes that may wait behind an answer that is held, until no more is read (our choice). */
-const MAX_HELD = 65_536;
 
 /** A request on its way to the terminal, until its answer is through. */
 interface Turn extends Session {
   transaction: number;
-  /** The request as it is. */
+  /** The request, as it is told. */
   readonly request: Readonly<Message>;
-  /** The request as it is told. */
-  readonly told: Readonly<Message>;
   /** When its last byte came, on the clock of performance.now(). */
   readonly arrived: number;
   /** What is done to its answer, if anything. */
   readonly outcome: Outcome | undefined;
-  hasInterim: boolean;
   /** What the POS was sent of an answer that was changed. */
   sent: string;
   /** What it had been sent when it left, if it left before the whole answer. */
@@ -432,6 +447,16 @@ interface Shared {
   readonly onTried: (reached: boolean) => void;
 }
 
+/** How both connections of a relay are made: bytes go out at once, a peer without power is noticed. */
+function socketOptions({ keepAlive }: Settings): net.ServerOpts {
+  return {
+    allowHalfOpen: true,
+    noDelay: true,
+    keepAlive: keepAlive > 0,
+    keepAliveInitialDelay: keepAlive,
+  };
+}
+
 /**
  * A connection of the POS, and the one to the terminal that belongs to it. Bytes go through as they
  * come, both ways; only an answer that is to be changed is held until it is whole. Beside that, both
@@ -450,15 +475,10 @@ class Relay {
   readonly #open = new Set<Turn>(); // not over: those, and the ones whose answer is being changed
   #last: Turn | undefined; // the one answered last
   #terminal: net.Socket | undefined;
-  #isConnected = false;
-  #isUsed = false;
-  #passed = 0; // bytes of the terminal's stream that were passed on, or changed
-  #work = Promise.resolve(); // what is to be sent after what is held
-  #waiting = 0; // pieces of that work
-  #held = 0; // bytes in it
+  #work = Promise.resolve(); // answers that are being changed, and what is to be sent after them
+  #held = 0; // pieces of that work
   #timer: ReturnType<typeof setTimeout> | undefined;
   #closing: Closing & { by: Side } | undefined;
-  #isHungUp = false; // after an answer that was changed
   #isDone = false;
 
   constructor(pos: net.Socket, number: number, shared: Shared, onDone: () => void) {
@@ -470,24 +490,21 @@ class Relay {
     const { gap, maxRequest } = shared.settings;
     const onControl = (who: string) => (characters: string): void =>
       this.#log("info", () => `the ${who} sent between messages: ${printable(characters)}`);
-    this.#asked = new Ear(
-      {
-        pause: (fields) => missingTags(fields).length === 0 ? gap : Math.max(gap, MISSING_TAGS_GAP),
-        onControl: onControl("POS"),
-      },
-      (heard) => this.#onRequest(heard),
-      maxRequest,
-    );
+    this.#asked = new Ear({
+      pause: (fields) => missingTags(fields).length === 0 ? gap : Math.max(gap, MISSING_TAGS_GAP),
+      onControl: onControl("POS"),
+      onHeard: (heard) => this.#onRequest(heard),
+    }, maxRequest);
     this.#answered = new Ear({
       pause: (fields) => {
         if (fields["AE"] === undefined) return Infinity;
         return seemsWhole(this.#turn?.request ?? {}, fields) ? ANSWER_GAP : 10 * ANSWER_GAP;
       },
       onControl: onControl("terminal"),
-    }, (heard) => this.#onAnswer(heard));
+      onHeard: (heard) => this.#onAnswer(heard),
+      onUnsent: (bytes) => this.#afterHeld(() => void this.#write(bytes)),
+    });
     this.#log("debug", () => `connected from ${this.#address} port ${pos.remotePort}`);
-    pos.setNoDelay(); // or the system would put segments together
-    this.#probe(pos);
     pos.on("data", (chunk: Buffer) => this.#ask(chunk));
     pos.on("end", () => this.#end());
     onceClosed(pos, (error) => this.#lost(error));
@@ -518,31 +535,25 @@ class Relay {
     this.#shared.journal.log(level, () => `#${this.#number} ${text()}`);
   }
 
-  /** Has the system find out whether a peer is still there, so that one without power is not kept. */
-  #probe(socket: net.Socket): void {
-    const { keepAlive } = this.#shared.settings;
-    if (keepAlive > 0) socket.setKeepAlive(true, keepAlive);
-  }
-
   // ---- bytes
 
   #connect(): net.Socket {
-    const { place, onTried } = this.#shared;
-    const terminal = net.connect({ ...place, allowHalfOpen: true, noDelay: true });
+    const { place, settings, onTried } = this.#shared;
+    const terminal = net.connect({ ...place, ...socketOptions(settings) });
+    let isConnected = false;
     const patience = setTimeout(() => {
       terminal.destroy(new Error(`no connection within ${CONNECT_TIMEOUT / 1000} s`));
     }, CONNECT_TIMEOUT);
     terminal.on("connect", () => {
       clearTimeout(patience);
-      this.#isConnected = true;
-      this.#probe(terminal);
+      isConnected = true;
       onTried(true);
     });
     terminal.on("data", (chunk: Buffer) => this.#answer(chunk));
     terminal.on("end", () => this.#hangUp());
     onceClosed(terminal, (error) => {
       clearTimeout(patience);
-      if (error && !this.#isConnected) this.#unreachable(error);
+      if (error && !isConnected) this.#unreachable(error);
       else if (error) this.#hangUp(true);
       this.#done();
     });
@@ -551,51 +562,58 @@ class Relay {
 
   /** Passes on what the POS sends. */
   #ask(chunk: Buffer): void {
-    this.#isUsed = true;
-    if (this.#isHungUp) return; // no terminal is asked for what it cannot answer
     if (this.#terminal?.destroyed) return reset(this.#pos);
     this.#terminal ??= this.#connect();
-    pass(chunk, this.#pos, this.#terminal);
+    if (this.#terminal.writable && !this.#terminal.write(chunk)) {
+      this.#pos.pause();
+      this.#terminal.once("drain", () => this.#pos.resume());
+    }
     this.#takeAnswer();
-    this.#asked.hear(chunk.toString("latin1"));
+    this.#asked.hear(chunk.toString("latin1"), true);
   }
 
   /** Passes on what the terminal sends, unless an answer in it is to be changed. */
   #answer(chunk: Buffer): void {
     const text = chunk.toString("latin1");
+    const ear = this.#answered;
     // A terminal that answers has got the whole request.
     if (BETWEEN.exec(text)?.[0] !== text) void this.#turn;
-    const ear = this.#answered;
-    if (this.#waiting === 0 && !this.#turns.some(({ outcome }) => outcome)) {
-      const behind = ear.text.slice(Math.max(0, this.#passed - ear.taken));
-      if (behind !== "") this.#pos.write(behind, "latin1"); // the rest of what was held
-      this.#passed = ear.taken + ear.text.length + text.length;
-      if (this.#terminal) pass(chunk, this.#terminal, this.#pos);
+    const isPassed = this.#held === 0 && !this.#turns.some(({ outcome }) => outcome);
+    if (isPassed) {
+      if (ear.unsent !== "") this.#write(ear.unsent); // the rest of what was held
+      this.#write(chunk);
     }
-    ear.hear(text);
+    ear.hear(text, isPassed);
   }
 
-  /** Does something after all that is held is out; at once, if nothing is. */
-  #afterHeld(work: () => void | Promise<void>, bytes = 0): void {
-    if (this.#waiting === 0 && bytes === 0) {
-      void work();
-      return;
+  /** Sends to the POS, and waits with the terminal if it does not read; tells whether it is there. */
+  #write(bytes: Buffer | string): boolean {
+    const { writable } = this.#pos;
+    if (writable && !this.#pos.write(bytes, "latin1")) {
+      this.#terminal?.pause();
+      this.#pos.once("drain", () => this.#resume());
     }
-    this.#waiting++;
-    this.#held += bytes;
-    if (this.#held > MAX_HELD) this.#terminal?.pause();
+    return writable;
+  }
+
+  /** Reads on from the terminal, unless something has to be out before. */
+  #resume(): void {
+    if (this.#held === 0 && !this.#pos.writableNeedDrain) this.#terminal?.resume();
+  }
+
+  /** Does something after all that is held is out. */
+  #afterHeld(work: () => void | Promise<void>): void {
+    this.#held++;
     this.#work = this.#work.then(work).then(() => {
-      this.#waiting--;
-      this.#held -= bytes;
-      if (this.#held <= MAX_HELD && !this.#pos.writableNeedDrain) this.#terminal?.resume();
+      this.#held--;
+      this.#resume();
     });
   }
 
-  /** Resolves at a time of performance.now(); never if the relay is stopped before. */
-  #sleepUntil(time: number): Promise<void> {
-    return new Promise((resolve) => {
-      this.#timer = setTimeout(resolve, Math.max(0, Math.ceil(time - performance.now())));
-    });
+  /** Resolves at a time of performance.now(), which may be over; never if the relay is stopped. */
+  async #sleepUntil(time: number): Promise<void> {
+    const wait = Math.ceil(time - performance.now());
+    if (wait > 0) await new Promise((resolve) => this.#timer = setTimeout(resolve, wait));
   }
 
   // ---- ends
@@ -608,36 +626,29 @@ class Relay {
   /** The POS has closed its side. It may have gone, or wait for its answer as nc does. */
   #end(): void {
     if (this.#isDone) return; // Bun ends sockets that are closed
-    this.#close("pos");
-    this.#takeAnswer();
-    this.#asked.take();
-    this.#leave(HALF_CLOSE_WINDOW);
+    this.#leave();
     (this.#terminal ?? this.#pos).end();
   }
 
   /** The connection to the POS is closed. */
   #lost(error: Error | undefined): void {
-    if (error) {
-      this.#close("pos", true);
-      this.#takeAnswer();
-      this.#asked.take();
-      this.#leave(0);
-    }
-    if (error && this.#terminal && this.#isConnected) reset(this.#terminal);
+    if (error) this.#leave(true);
+    if (error && this.#terminal?.connecting === false) reset(this.#terminal);
     else this.#terminal?.destroy();
     this.#done();
   }
 
-  /** The POS has left. Its transactions end without it, if they are at least so old. */
-  #leave(notBefore: number): void {
+  /** The POS has left. Its transactions end without it, unless it may still wait for an answer. */
+  #leave(isReset = false): void {
+    this.#close("pos", isReset);
+    this.#takeAnswer();
+    this.#asked.take();
     this.#left.abort("the POS has closed its side");
     const { journal, shown } = this.#shared;
-    const ear = this.#answered;
     for (const turn of this.#open) {
       const milliseconds = since(turn);
-      if (turn.gone !== undefined || milliseconds < notBefore) continue;
-      const passed = ear.text.slice(0, Math.max(0, this.#passed - ear.taken));
-      turn.gone = turn === this.#turns[0] ? passed : turn.sent;
+      if (turn.gone !== undefined || (!isReset && milliseconds < HALF_CLOSE_WINDOW)) continue;
+      turn.gone = turn === this.#turns[0] ? this.#answered.passed : turn.sent;
       journal.gone(turn, { milliseconds, sent: shown.raw(turn.gone) });
     }
   }
@@ -678,7 +689,7 @@ class Relay {
     this.#answered.take();
     const { by = "pos", ...how } = this.#closing ?? { at: new Date() };
     this.#log("debug", () => "closed");
-    this.#shared.journal.closed(this.#number, by, this.#isUsed, how);
+    this.#shared.journal.closed(this.#number, by, this.#terminal !== undefined, how);
     this.#afterHeld(() => {
       for (const turn of this.#open) this.#over(turn);
     });
@@ -692,15 +703,13 @@ class Relay {
     this.#shared.journal.over(turn);
   }
 
-  #onRequest({ received, ending, pieces }: Heard): void {
+  #onRequest({ received, ending, pieces, at: arrived }: Heard): void {
     const { script, journal, shown } = this.#shared;
     const found = deviations(received);
-    const isRest = received.fields.length > 0 && received.fields[0]?.tag !== "CZ";
     const isAsking = this.#turns.length > 0;
-    if (isRest && (this.#last ?? isAsking)) {
-      const text = isAsking
-        ? "expected the whole request at once, these fields came later"
-        : "expected no more fields after the answer";
+    const isRest = (received.fields[0]?.tag ?? "CZ") !== "CZ" && (isAsking || !!this.#last);
+    if (isRest) {
+      const text = "expected the whole request at once, these fields came later";
       found.unshift({ code: "late", text });
     }
     const isRefused = found.some(({ code }) => DEVIATIONS[code] === "always");
@@ -708,7 +717,6 @@ class Relay {
       ? {}
       : outcomeFor(received.message, script) ?? script.outcome as Outcome;
     const told = shown.received(received);
-    const arrived = pieces.at(-1)?.at ?? performance.now();
     const turn: Turn = {
       connection: this.#number,
       transaction: 0,
@@ -718,11 +726,9 @@ class Relay {
       segments: segmentsOf(pieces, arrived),
       ending,
       signal: this.#left.signal,
-      request: received.message,
-      told: told.message,
+      request: told.message,
       arrived,
       outcome: changes(outcome) ? outcome : undefined,
-      hasInterim: false,
       sent: "",
     };
     turn.transaction = journal.request(turn, told);
@@ -740,55 +746,45 @@ class Relay {
     if (turn && ear.state === "whole" && seemsWhole(turn.request, ear.message)) ear.take();
   }
 
-  #onAnswer({ received, ending, pieces, start }: Heard): void {
+  #onAnswer(heard: Heard): void {
     const { journal, shown } = this.#shared;
+    const { received, ending, pieces, at, unsent } = heard;
     const turn = this.#turn;
-    const bytes = received.raw + ending;
-    const unsent = bytes.slice(Math.max(0, this.#passed - start));
-    this.#passed = Math.max(this.#passed, start + bytes.length);
-    const passOn = (): void => {
-      if (unsent === "") return;
-      this.#afterHeld(() => void this.#write(unsent), unsent.length);
-    };
+    const isInterim = turn !== undefined && !received.error && received.message["AE"] === "11" &&
+      turn.request["BA"] !== "1";
+    const outcome = isInterim ? undefined : turn?.outcome;
+    if (!outcome && unsent !== "") this.#afterHeld(() => void this.#write(unsent));
     const { raw, message, error } = shown.received(received);
     if (!turn) {
-      passOn();
       const text = `the terminal sent without being asked: "${printable(raw)}"`;
       if (this.#last) return journal.warn(this.#last, { code: "unasked", text });
       return this.#log("warn", () => text);
     }
     const segments = segmentsOf(pieces, turn.arrived);
-    const { milliseconds = 0 } = segments.at(-1) ?? {};
+    const milliseconds = Math.round(at - turn.arrived);
     const answer: Sent = {
       raw,
       message,
       ...(ending && { ending }),
       ...(segments.length > 1 && { segments }),
-      verdict: verdictOf(turn.told, { ...received, message, ...(error && { error }) }),
+      verdict: verdictOf(turn.request, { ...received, message, ...(error && { error }) }),
     };
-    const at = dateOf(pieces.at(-1)?.at ?? performance.now());
-    const status = received.error ? undefined : received.message["AE"];
-    if (status === "11" && turn.request["BA"] !== "1") {
-      passOn();
-      turn.hasInterim = true;
-      return journal.answer(turn, answer, milliseconds, at);
-    }
-    if (turn.hasInterim && !received.error && status === undefined) return passOn(); // the rest of that
+    if (isInterim) return journal.answer(turn, answer, milliseconds, dateOf(at));
     this.#turns.shift();
     this.#last = turn;
-    const { outcome, gone } = turn;
     if (outcome) {
       journal.due(turn, answer, milliseconds);
       this.#tell(answer, milliseconds);
-      return this.#afterHeld(() => this.#change(turn, outcome, received, ending), bytes.length);
+      this.#terminal?.pause(); // so that little is held behind it
+      return this.#afterHeld(() => this.#change(turn, outcome, heard));
     }
-    passOn();
+    const { gone } = turn;
     const isPart = gone !== undefined && gone !== "" && gone.length < received.raw.length;
     journal.due(turn, answer, isPart ? milliseconds : undefined);
     const sent: Sent = isPart
       ? { ...wireMessage(shown.raw(gone)), lost: "rest" }
       : { ...answer, ...(gone !== undefined && { lost: "all" }) };
-    journal.answer(turn, sent, milliseconds, at);
+    journal.answer(turn, sent, milliseconds, dateOf(at));
     this.#tell(answer, milliseconds);
     this.#over(turn);
   }
@@ -800,33 +796,24 @@ class Relay {
     const after = `after ${milliseconds} ms`;
     if (status === "invalid") {
       this.#log("warn", () => `the answer ${after} is not usable: ${verdict.error}`);
-    } else {
-      const why = status === "declined"
-        ? `: ${inWords(verdict.failure)}${verdict.failure.code && `, AF ${verdict.failure.code}`}`
-        : "";
-      this.#log("info", () => `${status} ${after}${why}`);
+      return;
     }
-  }
-
-  /** Sends to the POS; tells whether it was still there. */
-  #write(text: string): boolean {
-    const { writable } = this.#pos;
-    if (writable) this.#pos.write(text, "latin1");
-    return writable;
+    const { failure } = { failure: undefined, ...verdict };
+    const code = failure?.code ? `, AF ${failure.code}` : "";
+    this.#log("info", () => `${status} ${after}${failure ? `: ${inWords(failure)}${code}` : ""}`);
   }
 
   /** Sends something else than what the terminal has answered, the way our own terminal does. */
   async #change(
     turn: Turn,
     { fault, hangup, tags, delay = 0 }: Outcome,
-    { raw: answered, error }: Received,
-    ending: string,
+    { received: { raw: answered, error }, ending }: Heard,
   ): Promise<void> {
     const { journal, shown } = this.#shared;
     const { CD: action, BA: atOnce } = turn.request;
-    const [min, max] = typeof delay === "number" ? [delay, delay] : delay;
-    const seconds = min + Math.random() * (max - min);
-    if (seconds > 0 && action !== "I" && atOnce !== "1") {
+    if (action !== "I" && atOnce !== "1") {
+      const [min, max] = typeof delay === "number" ? [delay, delay] : delay;
+      const seconds = min + Math.random() * (max - min);
       await this.#sleepUntil(turn.arrived + seconds * 1000);
     }
     const raw = tags && !error ? withTags(answered, tags) : answered;
@@ -855,8 +842,8 @@ class Relay {
     if (whole !== "" || then || this.#pos.destroyed) this.#over(turn);
     if (!then && !(hangup && whole !== "")) return;
     this.#close("terminal", then === "reset");
-    this.#isHungUp = true;
     if (then === "reset") return reset(this.#pos);
+    this.#pos.removeAllListeners("data").resume(); // no terminal is asked for what it cannot answer
     this.#pos.end();
     setTimeout(() => this.#pos.destroy(), CLOSE_TIMEOUT).unref();
   }
@@ -867,13 +854,6 @@ function onceClosed(socket: net.Socket, done: (error?: NodeJS.ErrnoException) =>
   let error: Error | undefined;
   socket.on("error", (why) => error = why);
   socket.on("close", () => done(error));
-}
-
-/** Writes to one socket what came from the other, which waits while this one does not read. */
-function pass(chunk: Buffer, from: net.Socket, to: net.Socket): void {
-  if (!to.writable || to.write(chunk)) return;
-  from.pause();
-  to.once("drain", () => from.resume());
 }
 
 /** What an answer means for its request; one that is malformed or has a tag twice is not usable. */
@@ -936,7 +916,7 @@ async function relayAll(shared: Shared): Promise<Listening> {
   const relays = new Set<Relay>();
   let accepted = 0;
   let onEmpty: (() => void) | undefined;
-  const server = net.createServer({ allowHalfOpen: true }, (socket) => {
+  const server = net.createServer(socketOptions(shared.settings), (socket) => {
     const number = ++accepted;
     if (relays.size >= maxConnections) {
       journal.log("warn", () => `#${number} closed: ${relays.size} connections are open already`);
