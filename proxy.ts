@@ -447,16 +447,6 @@ interface Shared {
   readonly onTried: (reached: boolean) => void;
 }
 
-/** How both connections of a relay are made: bytes go out at once, a peer without power is noticed. */
-function socketOptions({ keepAlive }: Settings): net.ServerOpts {
-  return {
-    allowHalfOpen: true,
-    noDelay: true,
-    keepAlive: keepAlive > 0,
-    keepAliveInitialDelay: keepAlive,
-  };
-}
-
 /**
  * A connection of the POS, and the one to the terminal that belongs to it. Bytes go through as they
  * come, both ways; only an answer that is to be changed is held until it is whole. Beside that, both
@@ -505,6 +495,7 @@ class Relay {
       onUnsent: (bytes) => this.#afterHeld(() => void this.#write(bytes)),
     });
     this.#log("debug", () => `connected from ${this.#address} port ${pos.remotePort}`);
+    prepare(pos, shared.settings);
     pos.on("data", (chunk: Buffer) => this.#ask(chunk));
     pos.on("end", () => this.#end());
     onceClosed(pos, (error) => this.#lost(error));
@@ -539,7 +530,7 @@ class Relay {
 
   #connect(): net.Socket {
     const { place, settings, onTried } = this.#shared;
-    const terminal = net.connect({ ...place, ...socketOptions(settings) });
+    const terminal = net.connect({ ...place, allowHalfOpen: true });
     let isConnected = false;
     const patience = setTimeout(() => {
       terminal.destroy(new Error(`no connection within ${CONNECT_TIMEOUT / 1000} s`));
@@ -547,6 +538,7 @@ class Relay {
     terminal.on("connect", () => {
       clearTimeout(patience);
       isConnected = true;
+      prepare(terminal, settings);
       onTried(true);
     });
     terminal.on("data", (chunk: Buffer) => this.#answer(chunk));
@@ -849,6 +841,12 @@ class Relay {
   }
 }
 
+/** Has a socket send each segment at once, and the system notice a peer that has no power. */
+function prepare(socket: net.Socket, { keepAlive }: Settings): void {
+  socket.setNoDelay();
+  if (keepAlive > 0) socket.setKeepAlive(true, keepAlive);
+}
+
 /** Calls a function when a socket is closed, with the error if there was one. */
 function onceClosed(socket: net.Socket, done: (error?: NodeJS.ErrnoException) => void): void {
   let error: Error | undefined;
@@ -916,7 +914,7 @@ async function relayAll(shared: Shared): Promise<Listening> {
   const relays = new Set<Relay>();
   let accepted = 0;
   let onEmpty: (() => void) | undefined;
-  const server = net.createServer(socketOptions(shared.settings), (socket) => {
+  const server = net.createServer({ allowHalfOpen: true }, (socket) => {
     const number = ++accepted;
     if (relays.size >= maxConnections) {
       journal.log("warn", () => `#${number} closed: ${relays.size} connections are open already`);
