@@ -60,6 +60,7 @@ import {
   type Verdict,
 } from "./protocol.ts";
 import {
+  type About,
   type Card,
   CARDS,
   checkOptions,
@@ -676,14 +677,14 @@ class Relay {
   #onRequest({ received, ending, pieces, at: arrived }: Heard): void {
     const { script, journal, shown } = this.#shared;
     const found = deviations(received);
-    const isAsking = this.#turns.length > 0;
-    const isRest = (received.fields[0]?.tag ?? "CZ") !== "CZ" && (isAsking || !!this.#last);
-    if (isRest) {
+    const isRest = (received.fields[0]?.tag ?? "CZ") !== "CZ";
+    const isLate = isRest && this.#turns.length > 0; // it gets no answer of its own
+    if (isLate || (isRest && this.#last)) {
       const text = "expected the whole request at once, these fields came later";
       found.unshift({ code: "late", text });
     }
-    const isRefused = found.some(({ code }) => DEVIATIONS[code] === "always");
-    const outcome = isRefused || (isRest && isAsking)
+    const isRefused = isLate || found.some(({ code }) => DEVIATIONS[code] === "always");
+    const outcome: Outcome = isRefused
       ? {}
       : outcomeFor(received.message, script) ?? script.outcome as Outcome;
     const told = shown.received(received);
@@ -702,7 +703,7 @@ class Relay {
       sent: "",
     };
     turn.transaction = journal.request(turn, told);
-    if (isRest && isAsking) return journal.over(turn); // which gets no answer of its own
+    if (isLate) return journal.over(turn);
     journal.decided(turn, turn.outcome);
     this.#open.add(turn);
     this.#turns.push(turn);
@@ -944,13 +945,7 @@ interface Exchange {
 }
 
 /** What is read of the event on a line. */
-type Recorded = Wire & {
-  event: string;
-  connection?: number;
-  transaction?: number;
-  by?: Side;
-  reset?: boolean;
-};
+type Recorded = Wire & Partial<About> & { event: string; by?: Side; reset?: boolean };
 
 /** Reads a line of a recording. */
 function readEvent(text: string): Recorded | undefined {
@@ -1184,6 +1179,7 @@ export async function compareRecording(
     ...(model && { model }),
     onEvent,
   });
+  const to = { port: terminal.port, host: "127.0.0.1", noDelay: true, allowHalfOpen: true };
   const tills = new Map<string, net.Socket>(); // by their recorded connections
   const comparisons: Comparison[] = [];
   for (const exchange of exchanges) {
@@ -1192,7 +1188,8 @@ export async function compareRecording(
     terminal.clearNext();
     terminal.nextOutcome(outcome);
     events = "";
-    const till = tills.get(connection) ?? connectTo(terminal.port);
+    const till = tills.get(connection) ?? net.connect(to);
+    if (!tills.has(connection)) till.on("error", () => {}).resume();
     tills.set(connection, till);
     const before = requests;
     await sendTo(till, exchange);
@@ -1216,12 +1213,6 @@ export async function compareRecording(
   }
   for (const till of tills.values()) till.destroy();
   return comparisons;
-}
-
-/** A till that reads, and keeps what it reads to nobody. */
-function connectTo(port: number): net.Socket {
-  const socket = net.connect({ port, host: "127.0.0.1", noDelay: true, allowHalfOpen: true });
-  return socket.on("error", () => {}).resume();
 }
 
 /** Sends what a recorded till has sent, as it was cut. */
