@@ -39,7 +39,6 @@ import {
   DEVIATIONS,
   deviations,
   encodeText,
-  type Field,
   type FramerOwner,
   interpret,
   inWords,
@@ -112,15 +111,11 @@ export type ReplayOptions = Pick<
  * What a proxy does. Outcomes are what is done to the real terminal's answer: faults, hangup, delay
  * and TAG=VALUE. All other words of an outcome are an error, for the real terminal decides them.
  */
-export interface ProxyOptions extends ReplayOptions {
+export interface ProxyOptions extends ReplayOptions, Pick<TerminalOptions, "next" | "when"> {
   /** Address or name of the real terminal, with :port if that is not 8888. */
   terminal: string;
-  /** What is done to answers. Default: nothing. */
+  /** What is done to answers for which neither `when` nor `next` says it. Default: nothing. */
   outcome?: OutcomeOrText;
-  /** The same for one transaction each, in order. */
-  next?: readonly OutcomeOrText[];
-  /** The same by amount: CB without leading zeros, else "*" and most of its last digits. */
-  when?: Readonly<Record<string, OutcomeOrText>>;
   /**
    * Shows and keeps what is masked otherwise: the values of AA, AB, AC, AM, AN, BH, BI, CF and CG,
    * and the text of receipts. Default: off. On the wire nothing is ever masked.
@@ -170,7 +165,7 @@ type Place = Pick<Terminal, "host" | "port">;
 
 function readPlace(text: unknown, { host, port }: Settings): Place {
   const address = typeof text === "string" ? text : "";
-  const [, inner, name, digits = "8888"] = // (1)(2)(3)
+  const [, inner, name, digits = "8888"] =
     /^(?:\[([^\]\s]+)\]|([^\s\x00-\x1f\x7f:/[\]]+))(?::(\d{1,5}))?$/.exec(address) ?? [];
   const place = { host: net.isIPv6(address) ? address : inner ?? name ?? "", port: Number(digits) };
   if (place.host === "" || place.port < 1 || place.port > 65_535) {
@@ -194,13 +189,13 @@ const MASKED: ReadonlySet<string> = new Set("AA AB AC AM AN BH BI CF CG".split("
 const SWALLOWED = new RegExp(`(?:${[...MASKED, "AK", "ZT"].join("|")})\\d{3}`);
 
 /** The fields that a text begins with, and what is behind them. */
-function cutFields(raw: string): { fields: Field[]; rest: string } {
-  const fields: Field[] = [];
+function cutFields(raw: string): { fields: { tag: string; value: string }[]; rest: string } {
+  const fields: { tag: string; value: string }[] = [];
   for (let at = 0;;) {
     const [head = "", tag = "", length] = /^([A-Z]{2})(\d{3})/.exec(raw.slice(at, at + 5)) ?? [];
     const end = at + head.length + Number(length);
     if (!(end <= raw.length)) return { fields, rest: raw.slice(at) };
-    fields.push({ tag, value: raw.slice(at + head.length, end), at });
+    fields.push({ tag, value: raw.slice(at + head.length, end) });
     at = end;
   }
 }
@@ -236,7 +231,7 @@ function maskValue(tag: string, value: string): string {
 /** A message as it may be shown, its length unchanged. Of what is malformed in it all is masked. */
 function maskRaw(raw: string): string {
   const { fields, rest } = cutFields(raw);
-  const shown = fields.map(({ tag, value, at }) => raw.slice(at, at + 5) + maskValue(tag, value));
+  const shown = fields.map(({ tag, value }) => fieldText(tag, maskValue(tag, value)));
   const [, head = "", tag = "", value = ""] = /^(([A-Z]{2})\d{3})(.*)$/s.exec(rest) ?? [];
   return shown.join("") + (head ? head + maskValue(tag, value) : maskText(rest));
 }
@@ -951,14 +946,15 @@ type Recorded = Wire & Partial<About> & { event: string; by?: Side; reset?: bool
 function readEvent(text: string): Recorded | undefined {
   try {
     const { raw = "", ending = "", segments = [], milliseconds = 0, ...about } = JSON.parse(text);
-    const isTiming = (time: Partial<Segment>): boolean =>
-      Number.isFinite(time.bytes) && Number.isFinite(time.milliseconds);
-    const fits = typeof about.event === "string" && `${raw}${ending}` === raw + ending &&
-      Number.isFinite(milliseconds) && segments.every(isTiming);
-    const isAbout = Number.isInteger(about.connection) && Number.isInteger(about.transaction);
     const isMessage = /^(?:request|invalid|answer|due)$/.test(about.event);
-    if (!fits || (isMessage && (raw === "" || !isAbout))) return undefined;
-    return { ...about, ...wireMessage(raw), ending, segments, milliseconds };
+    const numbers = [
+      milliseconds,
+      ...segments.flatMap((one: Segment) => [one.bytes, one.milliseconds]),
+    ];
+    if (isMessage) numbers.push(about.connection, about.transaction);
+    const fits = [about.event, raw, ending].every((text) => typeof text === "string") &&
+      numbers.every((number) => Number.isFinite(number)) && !(isMessage && raw === "");
+    return fits ? { ...about, ...wireMessage(raw), ending, segments, milliseconds } : undefined;
   } catch {
     return undefined; // no JSON, or null
   }
@@ -1196,10 +1192,10 @@ export async function compareRecording(
     const timeout = exchange.answer ? ANSWER_TIMEOUT : SILENCE;
     await terminal.waitForTransaction({ after: before, timeout }).catch(() => {});
     const leaves = closed?.by === "terminal";
-    await ended(till, leaves ? ANSWER_TIMEOUT / 5 : closed ? CLOSES_WITHIN : 0);
+    const isEnded = await ends(till, leaves ? AT_ONCE : closed ? CLOSES_WITHIN : 0);
     const [own] = readRecording(events);
     const differences = differencesOf(exchange, own);
-    const isLeft = hasEnded(till) && !till.writableEnded;
+    const isLeft = isEnded && !till.writableEnded;
     if (leaves !== isLeft && (closed || isLeft)) {
       const told = (closes: boolean): string => closes ? "closes the connection" : "keeps it open";
       differences.push({ what: "closed", recorded: told(leaves), simulated: told(isLeft) });
@@ -1227,15 +1223,11 @@ async function sendTo(till: net.Socket, { request, answer, closed }: Exchange): 
   if (closed?.by === "pos" && answer && closed.milliseconds < answer.milliseconds) till.end();
 }
 
-/** Whether the terminal has closed a connection. */
-function hasEnded(till: net.Socket): boolean {
-  return till.readableEnded || till.destroyed;
-}
-
-/** Resolves when the terminal closes a connection, or after so many milliseconds. */
-async function ended(till: net.Socket, most: number): Promise<void> {
-  if (hasEnded(till)) return;
-  await once(till, "end", { signal: AbortSignal.timeout(most) }).catch(() => {});
+/** Whether the terminal closes a connection, or has closed it, within so many milliseconds. */
+async function ends(till: net.Socket, within: number): Promise<boolean> {
+  const hasEnded = (): boolean => till.readableEnded || till.destroyed;
+  if (!hasEnded()) await once(till, "end", { signal: AbortSignal.timeout(within) }).catch(() => {});
+  return hasEnded();
 }
 
 /** The outcome that makes the simulated terminal answer like a recorded one, but for its habits. */
@@ -1343,13 +1335,10 @@ const OPTIONS = {
   unmasked: { help: "with --terminal: show and record what is masked otherwise" },
 } satisfies Options;
 
-/** What the command was asked to do, besides what a terminal is. */
-type Asked = TerminalOptions & {
-  terminal?: string;
+/** What the command was asked to do. */
+type Asked = TerminalOptions & Partial<Pick<ProxyOptions, "terminal" | "unmasked">> & {
   replay?: boolean;
   compare?: boolean;
-  unmasked?: boolean;
-  model?: ModelName;
 };
 
 /** Reads all of stdin, which needs no permission. */
