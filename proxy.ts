@@ -471,7 +471,8 @@ class Relay {
     prepare(pos, shared.script);
     pos.on("data", (chunk: Buffer) => this.#ask(chunk));
     pos.on("end", () => this.#end());
-    onceClosed(pos, (error) => this.#lost(error));
+    pos.on("error", () => {}); // which "close" follows
+    pos.on("close", () => this.#lost());
   }
 
   /** The request that the terminal is answering. What is there of one is all of it by then. */
@@ -516,10 +517,11 @@ class Relay {
     });
     terminal.on("data", (chunk: Buffer) => this.#answer(chunk));
     terminal.on("end", () => this.#hangUp());
-    onceClosed(terminal, (error) => {
+    terminal.on("error", () => {}).on("close", () => {
       clearTimeout(patience);
-      if (error && !isConnected) this.#unreachable(error);
-      else if (error) this.#hangUp(true);
+      const { errored } = terminal;
+      if (errored && !isConnected) this.#unreachable(errored);
+      else if (errored) this.#hangUp(true);
       this.#done();
     });
     return terminal;
@@ -596,9 +598,10 @@ class Relay {
   }
 
   /** The connection to the POS is closed. */
-  #lost(error: Error | undefined): void {
-    if (error) this.#leave(true);
-    if (error && this.#terminal?.connecting === false) reset(this.#terminal);
+  #lost(): void {
+    const { errored } = this.#pos;
+    if (errored) this.#leave(true);
+    if (errored && this.#terminal?.connecting === false) reset(this.#terminal);
     else this.#terminal?.destroy();
     this.#done();
   }
@@ -821,13 +824,6 @@ class Relay {
 function prepare(socket: net.Socket, { keepAlive }: Settings): void {
   socket.setNoDelay();
   if (keepAlive > 0) socket.setKeepAlive(true, keepAlive);
-}
-
-/** Calls a function when a socket is closed, with the error if there was one. */
-function onceClosed(socket: net.Socket, done: (error?: NodeJS.ErrnoException) => void): void {
-  let error: Error | undefined;
-  socket.on("error", (why) => error = why);
-  socket.on("close", () => done(error));
 }
 
 /** What an answer means for its request; one that is malformed or has a tag twice is not usable. */
