@@ -411,7 +411,7 @@ function since({ arrived }: Turn): number {
 
 /** What the relays of a proxy share. */
 interface Shared {
-  /** Of which outcomes are taken, and may be changed. */
+  /** What the proxy does, which may change from one request to the next. */
   readonly script: Settings;
   readonly journal: Journal;
   readonly place: Place;
