@@ -29,6 +29,7 @@
  * @module
  */
 import type { Buffer } from "node:buffer";
+import { once } from "node:events";
 import net from "node:net";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -38,7 +39,6 @@ import {
   DEVIATIONS,
   deviations,
   encodeText,
-  type Field,
   type FramerOwner,
   interpret,
   inWords,
@@ -53,13 +53,13 @@ import {
   type Options,
   printable,
   ProtocolError,
-  type ReaderState,
   type Received,
   repeatedField,
   seemsWhole,
   type Verdict,
 } from "./protocol.ts";
 import {
+  type About,
   type Card,
   CARDS,
   checkOptions,
@@ -111,15 +111,11 @@ export type ReplayOptions = Pick<
  * What a proxy does. Outcomes are what is done to the real terminal's answer: faults, hangup, delay
  * and TAG=VALUE. All other words of an outcome are an error, for the real terminal decides them.
  */
-export interface ProxyOptions extends ReplayOptions {
+export interface ProxyOptions extends ReplayOptions, Pick<TerminalOptions, "next" | "when"> {
   /** Address or name of the real terminal, with :port if that is not 8888. */
   terminal: string;
-  /** What is done to answers. Default: nothing. */
+  /** What is done to answers for which neither `when` nor `next` says it. Default: nothing. */
   outcome?: OutcomeOrText;
-  /** The same for one transaction each, in order. */
-  next?: readonly OutcomeOrText[];
-  /** The same by amount: CB without leading zeros, else "*" and most of its last digits. */
-  when?: Readonly<Record<string, OutcomeOrText>>;
   /**
    * Shows and keeps what is masked otherwise: the values of AA, AB, AC, AM, AN, BH, BI, CF and CG,
    * and the text of receipts. Default: off. On the wire nothing is ever masked.
@@ -165,14 +161,11 @@ function check(options: TerminalOptions, who: string, read: ReadOutcome): Settin
 }
 
 /** Where the real terminal is. */
-interface Place {
-  host: string;
-  port: number;
-}
+type Place = Pick<Terminal, "host" | "port">;
 
 function readPlace(text: unknown, { host, port }: Settings): Place {
   const address = typeof text === "string" ? text : "";
-  const [, inner, name, digits = "8888"] = // (1)(2)(3)
+  const [, inner, name, digits = "8888"] =
     /^(?:\[([^\]\s]+)\]|([^\s\x00-\x1f\x7f:/[\]]+))(?::(\d{1,5}))?$/.exec(address) ?? [];
   const place = { host: net.isIPv6(address) ? address : inner ?? name ?? "", port: Number(digits) };
   if (place.host === "" || place.port < 1 || place.port > 65_535) {
@@ -196,15 +189,19 @@ const MASKED: ReadonlySet<string> = new Set("AA AB AC AM AN BH BI CF CG".split("
 const SWALLOWED = new RegExp(`(?:${[...MASKED, "AK", "ZT"].join("|")})\\d{3}`);
 
 /** The fields that a text begins with, and what is behind them. */
-function cutFields(raw: string): { fields: Field[]; rest: string } {
-  const fields: Field[] = [];
+function cutFields(raw: string): { fields: { tag: string; value: string }[]; rest: string } {
+  const fields: { tag: string; value: string }[] = [];
   for (let at = 0;;) {
     const [head = "", tag = "", length] = /^([A-Z]{2})(\d{3})/.exec(raw.slice(at, at + 5)) ?? [];
     const end = at + head.length + Number(length);
     if (!(end <= raw.length)) return { fields, rest: raw.slice(at) };
-    fields.push({ tag, value: raw.slice(at + head.length, end), at });
+    fields.push({ tag, value: raw.slice(at + head.length, end) });
     at = end;
   }
+}
+
+function fieldText(tag: string, value: string): string {
+  return tag + String(value.length).padStart(3, "0") + value;
 }
 
 /** Letters and digits, and whatever is not ASCII, as "*". */
@@ -234,7 +231,7 @@ function maskValue(tag: string, value: string): string {
 /** A message as it may be shown, its length unchanged. Of what is malformed in it all is masked. */
 function maskRaw(raw: string): string {
   const { fields, rest } = cutFields(raw);
-  const shown = fields.map(({ tag, value, at }) => raw.slice(at, at + 5) + maskValue(tag, value));
+  const shown = fields.map(({ tag, value }) => fieldText(tag, maskValue(tag, value)));
   const [, head = "", tag = "", value = ""] = /^(([A-Z]{2})\d{3})(.*)$/s.exec(rest) ?? [];
   return shown.join("") + (head ? head + maskValue(tag, value) : maskText(rest));
 }
@@ -247,32 +244,24 @@ function maskQuoted(text: string, tag?: string): string {
 }
 
 /** What is given to the journal, and so to log, events and transactions. */
-interface Shown {
-  raw(raw: string): string;
-  received(received: Received): Received;
-  deviation(deviation: Deviation): Deviation;
-}
-
-const UNMASKED: Shown = {
-  raw: (raw) => raw,
-  received: (received) => received,
-  deviation: (deviation) => deviation,
-};
-
-const MASKING: Shown = {
+const MASKING = {
   raw: maskRaw,
-  received({ raw, fields, message, error }) {
-    const masked = Object.entries(message).map(([tag, value]) => [tag, maskValue(tag, value)]);
-    const why = error && maskQuoted(error.message.replace(/^at byte \d+: /, ""));
-    return {
-      raw: maskRaw(raw),
-      fields: fields.map((field) => ({ ...field, value: maskValue(field.tag, field.value) })),
-      message: Object.fromEntries(masked),
-      ...(why !== undefined && { error: new ProtocolError(why, error?.at) }),
-    };
+  received(received: Received): Received {
+    const { raw, error } = received;
+    const masked = { ...received, ...wireMessage(maskRaw(raw)) };
+    const why = error?.message.replace(/^at byte \d+: /, "");
+    return why ? { ...masked, error: new ProtocolError(maskQuoted(why), error?.at) } : masked;
   },
-  deviation: (deviation) => ({ ...deviation, text: maskQuoted(deviation.text, deviation.tag) }),
+  deviation: (deviation: Deviation): Deviation => ({
+    ...deviation,
+    text: maskQuoted(deviation.text, deviation.tag),
+  }),
 };
+
+type Shown = typeof MASKING;
+
+const same = <Value>(value: Value): Value => value;
+const UNMASKED: Shown = { raw: same, received: same, deviation: same };
 
 /** A text as the message that it is, as far as it can be read. */
 function wireMessage(raw: string): WireMessage {
@@ -295,8 +284,17 @@ interface Heard {
   /** Line ends and control characters right behind it. */
   ending: string;
   pieces: readonly Piece[];
-  /** Where in the stream it begins: bytes from 0. */
-  start: number;
+  /** When its last byte came. */
+  at: number;
+  /** What of it has not been passed on yet. */
+  unsent: string;
+}
+
+/** Who has an ear: knows how long to wait, and receives what was heard. */
+interface EarOwner extends Omit<FramerOwner, "onMessage"> {
+  onHeard(heard: Heard): void;
+  /** Receives what stood between messages and has not been passed on yet. */
+  onUnsent?(bytes: string): void;
 }
 
 /** What stands between messages. */
@@ -304,65 +302,64 @@ const BETWEEN = /^[\r\n\x04\x06\x18]*/;
 
 /** Reads one direction of a connection beside it. Whatever it makes of the bytes, they go through. */
 class Ear {
+  readonly #owner: EarOwner;
   readonly #newFramer: () => MessageFramer;
-  readonly #onHeard: (heard: Heard) => void;
-  #framer: MessageFramer;
+  framer: MessageFramer;
   #pieces: Piece[] = [];
   /** What is not a message yet. */
   text = "";
-  /** Bytes that came before that. */
-  taken = 0;
+  /** Bytes of it that have been passed on. */
+  passed = 0;
 
-  constructor(
-    how: Omit<FramerOwner, "onMessage">,
-    onHeard: (heard: Heard) => void,
-    most?: number,
-  ) {
+  constructor(owner: EarOwner, most?: number) {
+    const { pause, onControl = () => {} } = owner;
     const onMessage = (received: Received): void => this.#onMessage(received);
-    this.#newFramer = () => new MessageFramer({ ...how, onMessage }, most);
-    this.#framer = this.#newFramer();
-    this.#onHeard = onHeard;
+    this.#owner = owner;
+    this.#newFramer = () => new MessageFramer({ pause, onControl, onMessage }, most);
+    this.framer = this.#newFramer();
   }
 
-  get state(): ReaderState {
-    return this.#framer.state;
-  }
-
-  get message(): Readonly<Message> {
-    return this.#framer.message;
-  }
-
-  hear(chunk: string): void {
+  hear(chunk: string, isPassed: boolean): void {
     // What comes after something malformed may be messages again.
-    if (this.state === "malformed") this.#framer = this.#newFramer();
+    if (this.framer.state === "malformed") this.framer = this.#newFramer();
     this.text += chunk;
+    if (isPassed) this.passed = this.text.length;
     this.#pieces.push({ at: performance.now(), bytes: chunk.length });
-    this.#framer.feed(chunk);
-    if (this.state === "empty" || this.state === "malformed") this.#cut(this.text.length);
+    this.framer.feed(chunk);
+    if (this.framer.state === "empty" || this.framer.state === "malformed") {
+      this.#skip(this.text.length);
+    }
   }
 
   /** Takes what is there as a message: whoever sent it waits for the other side now. */
   take(): void {
-    const left = this.#framer.end();
+    const left = this.framer.end();
     if (left) this.#onMessage(left);
   }
 
   #onMessage(received: Received): void {
-    this.#cut(this.text.indexOf(received.raw));
-    const start = this.taken;
+    this.#skip(this.text.indexOf(received.raw));
     const [ending = ""] = BETWEEN.exec(this.text.slice(received.raw.length)) ?? [];
-    const pieces = this.#cut(received.raw.length + ending.length);
-    this.#onHeard({ received, ending, pieces, start });
+    const { length } = received.raw + ending;
+    const unsent = this.text.slice(this.passed, length);
+    const pieces = this.#cut(length);
+    const { at } = pieces.at(-1)!; // a message has at least one byte
+    this.#owner.onHeard({ received, ending, pieces, at, unsent });
+  }
+
+  #skip(bytes: number): void {
+    const unsent = this.text.slice(this.passed, bytes);
+    this.#cut(bytes);
+    if (unsent !== "") this.#owner.onUnsent?.(unsent);
   }
 
   /** Takes so many bytes away; gives the pieces that they came in. */
   #cut(bytes: number): Piece[] {
     const cut: Piece[] = [];
     this.text = this.text.slice(bytes);
-    this.taken += bytes;
+    this.passed = Math.max(0, this.passed - bytes);
     for (let left = bytes; left > 0;) {
-      const [piece] = this.#pieces;
-      if (!piece) break;
+      const piece = this.#pieces[0]!;
       const part = Math.min(left, piece.bytes);
       cut.push({ at: piece.at, bytes: part });
       left -= part;
@@ -373,7 +370,7 @@ class Ear {
   }
 }
 
-/** The segments of a message, if there are several, with their milliseconds from a moment on. */
+/** Pieces with their milliseconds from a moment on. */
 function segmentsOf(pieces: readonly Piece[], from: number): Segment[] {
   return pieces.map(({ at, bytes }) => ({ milliseconds: Math.round(at - from), bytes }));
 }
@@ -391,21 +388,16 @@ const ANSWER_GAP = 100;
 const CONNECT_TIMEOUT = 10_000;
 /** Requests of a connection that may wait for answers; older ones count as not answered (our choice). */
 const MAX_WAITING = 100;
-/** Bytes that may wait behind an answer that is held, until no more is read (our choice). */
-const MAX_HELD = 65_536;
 
 /** A request on its way to the terminal, until its answer is through. */
 interface Turn extends Session {
   transaction: number;
-  /** The request as it is. */
+  /** The request, as it is told. */
   readonly request: Readonly<Message>;
-  /** The request as it is told. */
-  readonly told: Readonly<Message>;
   /** When its last byte came, on the clock of performance.now(). */
   readonly arrived: number;
   /** What is done to its answer, if anything. */
   readonly outcome: Outcome | undefined;
-  hasInterim: boolean;
   /** What the POS was sent of an answer that was changed. */
   sent: string;
   /** What it had been sent when it left, if it left before the whole answer. */
@@ -419,7 +411,7 @@ function since({ arrived }: Turn): number {
 
 /** What the relays of a proxy share. */
 interface Shared {
-  readonly settings: Settings;
+  /** What the proxy does, which may change from one request to the next. */
   readonly script: Settings;
   readonly journal: Journal;
   readonly place: Place;
@@ -434,10 +426,11 @@ interface Shared {
  * directions are read.
  */
 class Relay {
+  /** Resolves when both connections are closed. */
+  readonly done: PromiseWithResolvers<void> = Promise.withResolvers<void>();
   readonly #pos: net.Socket;
   readonly #number: number;
   readonly #shared: Shared;
-  readonly #onDone: () => void;
   readonly #address: string; // which a closed socket does not know any more
   readonly #left = new AbortController();
   readonly #asked: Ear;
@@ -446,47 +439,40 @@ class Relay {
   readonly #open = new Set<Turn>(); // not over: those, and the ones whose answer is being changed
   #last: Turn | undefined; // the one answered last
   #terminal: net.Socket | undefined;
-  #isConnected = false;
-  #isUsed = false;
-  #passed = 0; // bytes of the terminal's stream that were passed on, or changed
-  #work = Promise.resolve(); // what is to be sent after what is held
-  #waiting = 0; // pieces of that work
-  #held = 0; // bytes in it
+  #work = Promise.resolve(); // answers that are being changed, and what is to be sent after them
+  #held = 0; // pieces of that work
   #timer: ReturnType<typeof setTimeout> | undefined;
   #closing: Closing & { by: Side } | undefined;
-  #isHungUp = false; // after an answer that was changed
   #isDone = false;
 
-  constructor(pos: net.Socket, number: number, shared: Shared, onDone: () => void) {
+  constructor(pos: net.Socket, number: number, shared: Shared) {
     this.#pos = pos;
     this.#number = number;
     this.#shared = shared;
-    this.#onDone = onDone;
     this.#address = pos.remoteAddress ?? "";
-    const { gap, maxRequest } = shared.settings;
+    const { gap, maxRequest } = shared.script;
     const onControl = (who: string) => (characters: string): void =>
       this.#log("info", () => `the ${who} sent between messages: ${printable(characters)}`);
-    this.#asked = new Ear(
-      {
-        pause: (fields) => missingTags(fields).length === 0 ? gap : Math.max(gap, MISSING_TAGS_GAP),
-        onControl: onControl("POS"),
-      },
-      (heard) => this.#onRequest(heard),
-      maxRequest,
-    );
+    this.#asked = new Ear({
+      pause: (fields) => missingTags(fields).length === 0 ? gap : Math.max(gap, MISSING_TAGS_GAP),
+      onControl: onControl("POS"),
+      onHeard: (heard) => this.#onRequest(heard),
+    }, maxRequest);
     this.#answered = new Ear({
       pause: (fields) => {
         if (fields["AE"] === undefined) return Infinity;
         return seemsWhole(this.#turn?.request ?? {}, fields) ? ANSWER_GAP : 10 * ANSWER_GAP;
       },
       onControl: onControl("terminal"),
-    }, (heard) => this.#onAnswer(heard));
+      onHeard: (heard) => this.#onAnswer(heard),
+      onUnsent: (bytes) => this.#afterHeld(() => void this.#write(bytes)),
+    });
     this.#log("debug", () => `connected from ${this.#address} port ${pos.remotePort}`);
-    pos.setNoDelay(); // or the system would put segments together
-    this.#probe(pos);
+    prepare(pos, shared.script);
     pos.on("data", (chunk: Buffer) => this.#ask(chunk));
     pos.on("end", () => this.#end());
-    onceClosed(pos, (error) => this.#lost(error));
+    pos.on("error", () => {}); // which "close" follows
+    pos.on("close", () => this.#lost());
   }
 
   /** The request that the terminal is answering. What is there of one is all of it by then. */
@@ -514,32 +500,28 @@ class Relay {
     this.#shared.journal.log(level, () => `#${this.#number} ${text()}`);
   }
 
-  /** Has the system find out whether a peer is still there, so that one without power is not kept. */
-  #probe(socket: net.Socket): void {
-    const { keepAlive } = this.#shared.settings;
-    if (keepAlive > 0) socket.setKeepAlive(true, keepAlive);
-  }
-
   // ---- bytes
 
   #connect(): net.Socket {
-    const { place, onTried } = this.#shared;
-    const terminal = net.connect({ ...place, allowHalfOpen: true, noDelay: true });
+    const { place, script, onTried } = this.#shared;
+    const terminal = net.connect({ ...place, allowHalfOpen: true });
+    let isConnected = false;
     const patience = setTimeout(() => {
       terminal.destroy(new Error(`no connection within ${CONNECT_TIMEOUT / 1000} s`));
     }, CONNECT_TIMEOUT);
     terminal.on("connect", () => {
       clearTimeout(patience);
-      this.#isConnected = true;
-      this.#probe(terminal);
+      isConnected = true;
+      prepare(terminal, script);
       onTried(true);
     });
     terminal.on("data", (chunk: Buffer) => this.#answer(chunk));
     terminal.on("end", () => this.#hangUp());
-    onceClosed(terminal, (error) => {
+    terminal.on("error", () => {}).on("close", () => {
       clearTimeout(patience);
-      if (error && !this.#isConnected) this.#unreachable(error);
-      else if (error) this.#hangUp(true);
+      const { errored } = terminal;
+      if (errored && !isConnected) this.#unreachable(errored);
+      else if (errored) this.#hangUp(true);
       this.#done();
     });
     return terminal;
@@ -547,51 +529,58 @@ class Relay {
 
   /** Passes on what the POS sends. */
   #ask(chunk: Buffer): void {
-    this.#isUsed = true;
-    if (this.#isHungUp) return; // no terminal is asked for what it cannot answer
     if (this.#terminal?.destroyed) return reset(this.#pos);
     this.#terminal ??= this.#connect();
-    pass(chunk, this.#pos, this.#terminal);
+    if (this.#terminal.writable && !this.#terminal.write(chunk)) {
+      this.#pos.pause();
+      this.#terminal.once("drain", () => this.#pos.resume());
+    }
     this.#takeAnswer();
-    this.#asked.hear(chunk.toString("latin1"));
+    this.#asked.hear(chunk.toString("latin1"), true);
   }
 
   /** Passes on what the terminal sends, unless an answer in it is to be changed. */
   #answer(chunk: Buffer): void {
     const text = chunk.toString("latin1");
+    const ear = this.#answered;
     // A terminal that answers has got the whole request.
     if (BETWEEN.exec(text)?.[0] !== text) void this.#turn;
-    const ear = this.#answered;
-    if (this.#waiting === 0 && !this.#turns.some(({ outcome }) => outcome)) {
-      const behind = ear.text.slice(Math.max(0, this.#passed - ear.taken));
-      if (behind !== "") this.#pos.write(behind, "latin1"); // the rest of what was held
-      this.#passed = ear.taken + ear.text.length + text.length;
-      if (this.#terminal) pass(chunk, this.#terminal, this.#pos);
+    const isPassed = this.#held === 0 && !this.#turns.some(({ outcome }) => outcome);
+    if (isPassed) {
+      if (ear.passed < ear.text.length) this.#write(ear.text.slice(ear.passed)); // was held
+      this.#write(chunk);
     }
-    ear.hear(text);
+    ear.hear(text, isPassed);
   }
 
-  /** Does something after all that is held is out; at once, if nothing is. */
-  #afterHeld(work: () => void | Promise<void>, bytes = 0): void {
-    if (this.#waiting === 0 && bytes === 0) {
-      void work();
-      return;
+  /** Sends to the POS, and waits with the terminal if it does not read; tells whether it is there. */
+  #write(bytes: Buffer | string): boolean {
+    const { writable } = this.#pos;
+    if (writable && !this.#pos.write(bytes, "latin1")) {
+      this.#terminal?.pause();
+      this.#pos.once("drain", () => this.#resume());
     }
-    this.#waiting++;
-    this.#held += bytes;
-    if (this.#held > MAX_HELD) this.#terminal?.pause();
+    return writable;
+  }
+
+  /** Reads on from the terminal, unless something has to be out before. */
+  #resume(): void {
+    if (this.#held === 0 && !this.#pos.writableNeedDrain) this.#terminal?.resume();
+  }
+
+  /** Does something after all that is held is out. */
+  #afterHeld(work: () => void | Promise<void>): void {
+    this.#held++;
     this.#work = this.#work.then(work).then(() => {
-      this.#waiting--;
-      this.#held -= bytes;
-      if (this.#held <= MAX_HELD && !this.#pos.writableNeedDrain) this.#terminal?.resume();
+      this.#held--;
+      this.#resume();
     });
   }
 
-  /** Resolves at a time of performance.now(); never if the relay is stopped before. */
-  #sleepUntil(time: number): Promise<void> {
-    return new Promise((resolve) => {
-      this.#timer = setTimeout(resolve, Math.max(0, Math.ceil(time - performance.now())));
-    });
+  /** Resolves at a time of performance.now(), which may be over; never if the relay is stopped. */
+  async #sleepUntil(time: number): Promise<void> {
+    const wait = Math.ceil(time - performance.now());
+    if (wait > 0) await new Promise((resolve) => this.#timer = setTimeout(resolve, wait));
   }
 
   // ---- ends
@@ -604,36 +593,31 @@ class Relay {
   /** The POS has closed its side. It may have gone, or wait for its answer as nc does. */
   #end(): void {
     if (this.#isDone) return; // Bun ends sockets that are closed
-    this.#close("pos");
-    this.#takeAnswer();
-    this.#asked.take();
-    this.#leave(HALF_CLOSE_WINDOW);
+    this.#leave();
     (this.#terminal ?? this.#pos).end();
   }
 
   /** The connection to the POS is closed. */
-  #lost(error: Error | undefined): void {
-    if (error) {
-      this.#close("pos", true);
-      this.#takeAnswer();
-      this.#asked.take();
-      this.#leave(0);
-    }
-    if (error && this.#terminal && this.#isConnected) reset(this.#terminal);
+  #lost(): void {
+    const { errored } = this.#pos;
+    if (errored) this.#leave(true);
+    if (errored && this.#terminal?.connecting === false) reset(this.#terminal);
     else this.#terminal?.destroy();
     this.#done();
   }
 
-  /** The POS has left. Its transactions end without it, if they are at least so old. */
-  #leave(notBefore: number): void {
+  /** The POS has left. Its transactions end without it, unless it may still wait for an answer. */
+  #leave(isReset = false): void {
+    this.#close("pos", isReset);
+    this.#takeAnswer();
+    this.#asked.take();
     this.#left.abort("the POS has closed its side");
     const { journal, shown } = this.#shared;
-    const ear = this.#answered;
+    const { text, passed } = this.#answered;
     for (const turn of this.#open) {
       const milliseconds = since(turn);
-      if (turn.gone !== undefined || milliseconds < notBefore) continue;
-      const passed = ear.text.slice(0, Math.max(0, this.#passed - ear.taken));
-      turn.gone = turn === this.#turns[0] ? passed : turn.sent;
+      if (turn.gone !== undefined || (!isReset && milliseconds < HALF_CLOSE_WINDOW)) continue;
+      turn.gone = turn === this.#turns[0] ? text.slice(0, passed) : turn.sent;
       journal.gone(turn, { milliseconds, sent: shown.raw(turn.gone) });
     }
   }
@@ -641,7 +625,7 @@ class Relay {
   /** The terminal has closed its side, or reset the connection. */
   #hangUp(isReset = false): void {
     this.#close("terminal", isReset);
-    if (isReset || this.#asked.state === "whole") this.#asked.take();
+    if (isReset || this.#asked.framer.state === "whole") this.#asked.take();
     this.#answered.take();
     for (const turn of this.#turns.splice(0)) {
       const how = isReset ? "reset" : "closed";
@@ -674,11 +658,11 @@ class Relay {
     this.#answered.take();
     const { by = "pos", ...how } = this.#closing ?? { at: new Date() };
     this.#log("debug", () => "closed");
-    this.#shared.journal.closed(this.#number, by, this.#isUsed, how);
+    this.#shared.journal.closed(this.#number, by, this.#terminal !== undefined, how);
     this.#afterHeld(() => {
       for (const turn of this.#open) this.#over(turn);
     });
-    this.#onDone();
+    this.done.resolve();
   }
 
   // ---- messages
@@ -688,23 +672,20 @@ class Relay {
     this.#shared.journal.over(turn);
   }
 
-  #onRequest({ received, ending, pieces }: Heard): void {
+  #onRequest({ received, ending, pieces, at: arrived }: Heard): void {
     const { script, journal, shown } = this.#shared;
     const found = deviations(received);
-    const isRest = received.fields.length > 0 && received.fields[0]?.tag !== "CZ";
-    const isAsking = this.#turns.length > 0;
-    if (isRest && (this.#last ?? isAsking)) {
-      const text = isAsking
-        ? "expected the whole request at once, these fields came later"
-        : "expected no more fields after the answer";
+    const isRest = (received.fields[0]?.tag ?? "CZ") !== "CZ";
+    const isLate = isRest && this.#turns.length > 0; // it gets no answer of its own
+    if (isLate || (isRest && this.#last)) {
+      const text = "expected the whole request at once, these fields came later";
       found.unshift({ code: "late", text });
     }
-    const isRefused = found.some(({ code }) => DEVIATIONS[code] === "always");
-    const outcome = isRefused || (isRest && isAsking)
+    const isRefused = isLate || found.some(({ code }) => DEVIATIONS[code] === "always");
+    const outcome: Outcome = isRefused
       ? {}
       : outcomeFor(received.message, script) ?? script.outcome as Outcome;
     const told = shown.received(received);
-    const arrived = pieces.at(-1)?.at ?? performance.now();
     const turn: Turn = {
       connection: this.#number,
       transaction: 0,
@@ -714,15 +695,13 @@ class Relay {
       segments: segmentsOf(pieces, arrived),
       ending,
       signal: this.#left.signal,
-      request: received.message,
-      told: told.message,
+      request: told.message,
       arrived,
       outcome: changes(outcome) ? outcome : undefined,
-      hasInterim: false,
       sent: "",
     };
     turn.transaction = journal.request(turn, told);
-    if (isRest && isAsking) return journal.over(turn); // which gets no answer of its own
+    if (isLate) return journal.over(turn);
     journal.decided(turn, turn.outcome);
     this.#open.add(turn);
     this.#turns.push(turn);
@@ -733,58 +712,50 @@ class Relay {
   #takeAnswer(): void {
     const [turn] = this.#turns;
     const ear = this.#answered;
-    if (turn && ear.state === "whole" && seemsWhole(turn.request, ear.message)) ear.take();
+    if (turn && ear.framer.state === "whole" && seemsWhole(turn.request, ear.framer.message)) {
+      ear.take();
+    }
   }
 
-  #onAnswer({ received, ending, pieces, start }: Heard): void {
+  #onAnswer(heard: Heard): void {
     const { journal, shown } = this.#shared;
+    const { received, ending, pieces, at, unsent } = heard;
     const turn = this.#turn;
-    const bytes = received.raw + ending;
-    const unsent = bytes.slice(Math.max(0, this.#passed - start));
-    this.#passed = Math.max(this.#passed, start + bytes.length);
-    const passOn = (): void => {
-      if (unsent === "") return;
-      this.#afterHeld(() => void this.#write(unsent), unsent.length);
-    };
+    const isInterim = turn !== undefined && !received.error && received.message["AE"] === "11" &&
+      turn.request["BA"] !== "1";
+    const outcome = isInterim ? undefined : turn?.outcome;
+    if (!outcome && unsent !== "") this.#afterHeld(() => void this.#write(unsent));
     const { raw, message, error } = shown.received(received);
     if (!turn) {
-      passOn();
       const text = `the terminal sent without being asked: "${printable(raw)}"`;
       if (this.#last) return journal.warn(this.#last, { code: "unasked", text });
       return this.#log("warn", () => text);
     }
     const segments = segmentsOf(pieces, turn.arrived);
-    const { milliseconds = 0 } = segments.at(-1) ?? {};
+    const milliseconds = Math.round(at - turn.arrived);
     const answer: Sent = {
       raw,
       message,
       ...(ending && { ending }),
       ...(segments.length > 1 && { segments }),
-      verdict: verdictOf(turn.told, { ...received, message, ...(error && { error }) }),
+      verdict: verdictOf(turn.request, { ...received, message, ...(error && { error }) }),
     };
-    const at = dateOf(pieces.at(-1)?.at ?? performance.now());
-    const status = received.error ? undefined : received.message["AE"];
-    if (status === "11" && turn.request["BA"] !== "1") {
-      passOn();
-      turn.hasInterim = true;
-      return journal.answer(turn, answer, milliseconds, at);
-    }
-    if (turn.hasInterim && !received.error && status === undefined) return passOn(); // the rest of that
+    if (isInterim) return journal.answer(turn, answer, milliseconds, dateOf(at));
     this.#turns.shift();
     this.#last = turn;
-    const { outcome, gone } = turn;
     if (outcome) {
       journal.due(turn, answer, milliseconds);
       this.#tell(answer, milliseconds);
-      return this.#afterHeld(() => this.#change(turn, outcome, received, ending), bytes.length);
+      this.#terminal?.pause(); // so that little is held behind it
+      return this.#afterHeld(() => this.#change(turn, outcome, heard));
     }
-    passOn();
+    const { gone } = turn;
     const isPart = gone !== undefined && gone !== "" && gone.length < received.raw.length;
     journal.due(turn, answer, isPart ? milliseconds : undefined);
     const sent: Sent = isPart
       ? { ...wireMessage(shown.raw(gone)), lost: "rest" }
       : { ...answer, ...(gone !== undefined && { lost: "all" }) };
-    journal.answer(turn, sent, milliseconds, at);
+    journal.answer(turn, sent, milliseconds, dateOf(at));
     this.#tell(answer, milliseconds);
     this.#over(turn);
   }
@@ -796,33 +767,24 @@ class Relay {
     const after = `after ${milliseconds} ms`;
     if (status === "invalid") {
       this.#log("warn", () => `the answer ${after} is not usable: ${verdict.error}`);
-    } else {
-      const why = status === "declined"
-        ? `: ${inWords(verdict.failure)}${verdict.failure.code && `, AF ${verdict.failure.code}`}`
-        : "";
-      this.#log("info", () => `${status} ${after}${why}`);
+      return;
     }
-  }
-
-  /** Sends to the POS; tells whether it was still there. */
-  #write(text: string): boolean {
-    const { writable } = this.#pos;
-    if (writable) this.#pos.write(text, "latin1");
-    return writable;
+    const { failure } = { failure: undefined, ...verdict };
+    const code = failure?.code ? `, AF ${failure.code}` : "";
+    this.#log("info", () => `${status} ${after}${failure ? `: ${inWords(failure)}${code}` : ""}`);
   }
 
   /** Sends something else than what the terminal has answered, the way our own terminal does. */
   async #change(
     turn: Turn,
     { fault, hangup, tags, delay = 0 }: Outcome,
-    { raw: answered, error }: Received,
-    ending: string,
+    { received: { raw: answered, error }, ending }: Heard,
   ): Promise<void> {
     const { journal, shown } = this.#shared;
     const { CD: action, BA: atOnce } = turn.request;
-    const [min, max] = typeof delay === "number" ? [delay, delay] : delay;
-    const seconds = min + Math.random() * (max - min);
-    if (seconds > 0 && action !== "I" && atOnce !== "1") {
+    if (action !== "I" && atOnce !== "1") {
+      const [min, max] = typeof delay === "number" ? [delay, delay] : delay;
+      const seconds = min + Math.random() * (max - min);
       await this.#sleepUntil(turn.arrived + seconds * 1000);
     }
     const raw = tags && !error ? withTags(answered, tags) : answered;
@@ -851,25 +813,17 @@ class Relay {
     if (whole !== "" || then || this.#pos.destroyed) this.#over(turn);
     if (!then && !(hangup && whole !== "")) return;
     this.#close("terminal", then === "reset");
-    this.#isHungUp = true;
     if (then === "reset") return reset(this.#pos);
+    this.#pos.removeAllListeners("data").resume(); // no terminal is asked for what it cannot answer
     this.#pos.end();
     setTimeout(() => this.#pos.destroy(), CLOSE_TIMEOUT).unref();
   }
 }
 
-/** Calls a function when a socket is closed, with the error if there was one. */
-function onceClosed(socket: net.Socket, done: (error?: NodeJS.ErrnoException) => void): void {
-  let error: Error | undefined;
-  socket.on("error", (why) => error = why);
-  socket.on("close", () => done(error));
-}
-
-/** Writes to one socket what came from the other, which waits while this one does not read. */
-function pass(chunk: Buffer, from: net.Socket, to: net.Socket): void {
-  if (!to.writable || to.write(chunk)) return;
-  from.pause();
-  to.once("drain", () => from.resume());
+/** Has a socket send each segment at once, and the system notice a peer that has no power. */
+function prepare(socket: net.Socket, { keepAlive }: Settings): void {
+  socket.setNoDelay();
+  if (keepAlive > 0) socket.setKeepAlive(true, keepAlive);
 }
 
 /** What an answer means for its request; one that is malformed or has a tag twice is not usable. */
@@ -881,13 +835,9 @@ function verdictOf(request: Readonly<Message>, answer: Received): Verdict {
 
 /** A message with tags set, or left out where the value is "". */
 function withTags(raw: string, tags: Readonly<Message>): string {
-  const { fields, rest } = cutFields(raw);
-  const field = (tag: string, value: string): string => value && encodeText({ [tag]: value });
-  const own = fields.map(({ tag, value, at }) =>
-    tags[tag] === undefined ? raw.slice(at, at + 5 + value.length) : field(tag, tags[tag])
-  );
-  const more = Object.entries(tags).filter(([tag]) => !fields.some((field) => field.tag === tag));
-  return [...own, ...more.map(([tag, value]) => field(tag, value)), rest].join("");
+  const own = cutFields(raw).fields.map(({ tag, value }): [string, string] => [tag, value]);
+  const all = new Map([...own, ...Object.entries(tags)]); // which keeps the places of its own
+  return [...all].map(([tag, value]) => tags[tag] === "" ? "" : fieldText(tag, value)).join("");
 }
 
 // ---------------------------------------------------------------- the proxy
@@ -914,17 +864,16 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
   const words = (outcome: Outcome): string => formatOutcome(outcome).replace(/^success,?/, "");
   const journal = new Journal(settings, words);
   let reached: boolean | undefined;
-  const onTried = (isThere: boolean): void => void (reached = isThere || reached === true);
+  const onTried = (isThere: boolean): void => void (reached ||= isThere);
   const shown = unmasked ? UNMASKED : MASKING;
-  const listening = await relayAll({ settings, script, journal, place, shown, onTried });
+  const listening = await relayAll({ script, journal, place, shown, onTried });
   const to = `passing on to ${place.host} port ${place.port}`;
   journal.listening(listening.host, listening.port, to);
   const steered = { ...UNSTEERED, script };
-  const proxy = terminalOf(settings, steered, journal, listening, readChange, [
-    "outcome",
-    "when",
-  ]);
-  return Object.create(proxy, { reached: { get: () => reached, enumerable: true } });
+  const changeable = ["outcome", "when"];
+  const proxy = terminalOf(settings, steered, journal, listening, readChange, changeable);
+  const get = (): boolean | undefined => reached;
+  return Object.defineProperty(proxy, "reached", { get, enumerable: true }) as Proxy;
 }
 
 /** What of a terminal is not there where another one decides. */
@@ -932,31 +881,25 @@ const UNSTEERED: Omit<Steered, "script"> = { waiting: [], decide: () => false, f
 
 /** Listens, and makes a relay for each connection. */
 async function relayAll(shared: Shared): Promise<Listening> {
-  const { settings: { host: name, port: wanted, maxConnections }, journal } = shared;
+  const { script, journal } = shared;
   const relays = new Set<Relay>();
   let accepted = 0;
-  let onEmpty: (() => void) | undefined;
   const server = net.createServer({ allowHalfOpen: true }, (socket) => {
     const number = ++accepted;
-    if (relays.size >= maxConnections) {
+    if (relays.size >= script.maxConnections) {
       journal.log("warn", () => `#${number} closed: ${relays.size} connections are open already`);
       socket.on("error", () => {}).destroy();
       return;
     }
-    const relay = new Relay(socket, number, shared, () => {
-      relays.delete(relay);
-      if (relays.size === 0) onEmpty?.();
-    });
+    const relay = new Relay(socket, number, shared);
     relays.add(relay);
+    void relay.done.promise.then(() => relays.delete(relay));
   });
-  const { address: host, port } = await listen(server, wanted, name);
+  const { address: host, port } = await listen(server, script.port, script.host);
   const shut = async (): Promise<void> => {
-    const empty = new Promise<void>((resolve) => {
-      if (relays.size === 0) resolve();
-      else onEmpty = resolve;
-    });
     for (const relay of relays) relay.stop();
-    await Promise.all([new Promise((resolve) => server.close(resolve)), empty]);
+    server.close();
+    await Promise.all([once(server, "close"), ...[...relays].map(({ done }) => done.promise)]);
   };
   let closed: Promise<void> | undefined;
   return {
@@ -982,41 +925,32 @@ interface Exchange {
   line: number;
   /** Which connection it was on: the run that was recorded, and its number. */
   connection: string;
-  /** The same, and the number of the transaction. */
-  key: string;
+  transaction: number | undefined;
   request: Wire;
-  isMalformed: boolean;
   interim?: Wire;
   answer?: Wire;
   /** Whether the POS was sent something else than the answer. */
   isChanged?: boolean;
-  /** That the POS had left after so many milliseconds. */
-  gone?: number;
   /** How the connection was closed after it. */
   closed?: { by: Side; milliseconds: number; reset: boolean };
 }
 
 /** What is read of the event on a line. */
-type Recorded = Wire & {
-  event: string;
-  connection?: number;
-  transaction?: number;
-  by?: Side;
-  reset?: boolean;
-};
+type Recorded = Wire & Partial<About> & { event: string; by?: Side; reset?: boolean };
 
 /** Reads a line of a recording. */
 function readEvent(text: string): Recorded | undefined {
   try {
     const { raw = "", ending = "", segments = [], milliseconds = 0, ...about } = JSON.parse(text);
-    const isTiming = (time: Partial<Segment>): boolean =>
-      Number.isFinite(time.bytes) && Number.isFinite(time.milliseconds);
-    const fits = typeof about.event === "string" && `${raw}${ending}` === raw + ending &&
-      Number.isFinite(milliseconds) && segments.every(isTiming);
-    const isAbout = Number.isInteger(about.connection) && Number.isInteger(about.transaction);
     const isMessage = /^(?:request|invalid|answer|due)$/.test(about.event);
-    if (!fits || (isMessage && (raw === "" || !isAbout))) return undefined;
-    return { ...about, ...wireMessage(raw), ending, segments, milliseconds };
+    const numbers = [
+      milliseconds,
+      ...segments.flatMap((one: Segment) => [one.bytes, one.milliseconds]),
+    ];
+    if (isMessage) numbers.push(about.connection, about.transaction);
+    const fits = [about.event, raw, ending].every((text) => typeof text === "string") &&
+      numbers.every((number) => Number.isFinite(number)) && !(isMessage && raw === "");
+    return fits ? { ...about, ...wireMessage(raw), ending, segments, milliseconds } : undefined;
   } catch {
     return undefined; // no JSON, or null
   }
@@ -1037,23 +971,21 @@ function readRecording(text: string, option = "recording"): Exchange[] {
     const { event, connection: number, transaction, by, reset = false, ...wire } = recorded;
     if (event === "listening") run++;
     const connection = `${run}/${number}`;
-    const key = `${connection}/${transaction}`;
-    const { milliseconds } = wire;
     if (event === "request" || event === "invalid") {
-      exchanges.push({ line, connection, key, request: wire, isMalformed: event === "invalid" });
+      exchanges.push({ line, connection, transaction, request: wire });
       continue;
     }
-    const isLast = event === "closed";
     const exchange = exchanges.findLast((one) =>
-      isLast ? one.connection === connection : one.key === key
+      one.connection === connection && (event === "closed" || one.transaction === transaction)
     );
     if (!exchange) continue;
     if (event === "due" || (event === "answer" && !exchange.isChanged)) {
       if (exchange.answer) exchange.interim = exchange.answer;
       exchange.answer = wire;
       exchange.isChanged = event === "due";
-    } else if (event === "gone") exchange.gone = milliseconds;
-    else if (isLast && by && !exchange.isChanged) exchange.closed = { by, milliseconds, reset };
+    } else if (event === "closed" && by && !exchange.isChanged) {
+      exchange.closed = { by, milliseconds: wire.milliseconds, reset };
+    }
   }
   return exchanges;
 }
@@ -1063,12 +995,12 @@ function readRecording(text: string, option = "recording"): Exchange[] {
 /** Tags that may differ from the recorded request: what changes from payment to payment. */
 const FREE: ReadonlySet<string> = new Set([..."CA CB CH CJ ID IM ZT".split(" "), ...MASKED]);
 
-/** What of a request decides which recorded one it is like. */
-function likeness({ raw, message }: WireMessage, isMalformed: boolean): string {
-  if (isMalformed) return maskRaw(raw);
-  return Object.entries(message).filter(([tag]) => !FREE.has(tag)).map(([tag, value]) =>
-    `${tag} ${value}`
-  ).sort().join(", ");
+/** What of a request decides which recorded one it is like; all of one that is malformed. */
+function likeness(raw: string): string {
+  const { fields, rest } = cutFields(raw);
+  if (rest !== "") return maskRaw(raw);
+  const fixed = fields.filter(({ tag }) => !FREE.has(tag));
+  return fixed.map(({ tag, value }) => `${tag} ${value}`).sort().join(", ");
 }
 
 /**
@@ -1088,13 +1020,13 @@ export async function startReplay(
   const script: Settings = { ...settings, next: [] };
   const recorded = new Map<string, Exchange[]>();
   for (const exchange of readRecording(recording)) {
-    const key = likeness(exchange.request, exchange.isMalformed);
+    const key = likeness(exchange.request.raw);
     recorded.set(key, [...recorded.get(key) ?? [], exchange]);
   }
   const turns = new Map<string, number>();
   const journal = new Journal(settings);
   const listening = await serve(settings, (received, session) => {
-    const key = likeness(received, received.error !== undefined);
+    const key = likeness(received.raw);
     const alike = recorded.get(key) ?? [];
     const turn = turns.get(key) ?? 0;
     const exchange = alike[turn % alike.length];
@@ -1118,29 +1050,27 @@ function unknownAction(request: Readonly<Message>): WireMessage {
 
 /** What is answered to a request as it was to a recorded one. */
 function replyOf({ request, interim, answer, closed }: Exchange, asked: Message): Reply {
+  const own = (tag: string, said: string): string => {
+    const [before, now] = [request.message[tag], asked[tag]];
+    if (before === undefined || now === undefined || !FREE.has(tag)) return said;
+    if (said === before) return now;
+    if (tag === "CB" && Number(said) === Number(before)) return now.padStart(said.length, "0"); // (5)
+    return tag === "CF" && before.startsWith(said) ? now.slice(0, said.length) : said; // (9)
+  };
   const by = closed?.by === "terminal" ? closed : undefined;
-  if (!answer) {
-    const transmission: Transmission = {
-      segments: [],
-      ...(by && { then: by.reset ? "reset" : "close" }),
-    };
-    const delay = (by?.milliseconds ?? 0) / 1000;
-    return { answer: unknownAction(asked), delay, transmission };
-  }
-  const own = (tag: string, said: string): string | undefined =>
-    ownValue(tag, said, request.message[tag], asked[tag]);
-  const segments = cutAs(answer, own);
-  const times = answer.segments.map(({ milliseconds }) => milliseconds);
-  const [first = answer.milliseconds] = times;
+  const { milliseconds = 0 } = answer ?? {};
+  const segments = answer ? cutAs(answer, own) : [];
+  const [first = answer ? milliseconds : by?.milliseconds ?? 0, ...times] =
+    answer?.segments.map(({ milliseconds }) => milliseconds) ?? [];
   return {
-    answer: wireMessage(segments.join("")),
-    delay: Math.max(0, first) / 1000,
+    answer: answer ? wireMessage(segments.join("")) : unknownAction(asked),
+    delay: first / 1000,
     transmission: {
       segments,
-      pause: times.slice(1).map((time, index) => time - (times[index] ?? 0)),
-      ...(by?.reset && { then: "reset" }),
+      pause: times.map((time, index) => time - (times[index - 1] ?? first)),
+      ...(by?.reset ? { then: "reset" } : by && !answer ? { then: "close" } : {}),
     },
-    ...(by && { close: Math.max(0, by.milliseconds - answer.milliseconds) / 1000 }),
+    ...(by && { close: (by.milliseconds - milliseconds) / 1000 }),
     ...(interim && {
       interim: wireMessage(cutAs(interim, own).join("")),
       interimDelay: interim.milliseconds / 1000,
@@ -1148,56 +1078,27 @@ function replyOf({ request, interim, answer, closed }: Exchange, asked: Message)
   };
 }
 
-/** The value of a request that stands for one which the recorded answer had of its own, if any. */
-function ownValue(
-  tag: string,
-  said: string,
-  recorded: string | undefined,
-  asked: string | undefined,
-): string | undefined {
-  if (recorded === undefined || asked === undefined || !FREE.has(tag)) return undefined;
-  if (said === recorded) return asked;
-  const withoutZeros = (amount: string): string => amount.replace(/^0+/, "");
-  if (tag === "CB" && withoutZeros(said) === withoutZeros(recorded)) {
-    return asked.padStart(said.length, "0"); // (5)
-  }
-  return tag === "CF" && recorded.startsWith(said) ? asked.slice(0, said.length) : undefined; // (9)
-}
-
 /** A message in its recorded segments, with other values in it, to which their sizes adapt. */
 function cutAs(
   { raw, ending = "", segments }: Wire,
-  other: (tag: string, value: string) => string | undefined = () => undefined,
+  other = (_tag: string, value: string): string => value,
 ): string[] {
   const { fields, rest } = cutFields(raw);
-  let text = "";
-  const starts: [before: number, now: number][] = [];
-  for (const { tag, value, at } of fields) {
-    starts.push([at, text.length]);
-    const now = other(tag, value);
-    text += now === undefined ? raw.slice(at, at + 5 + value.length) : encodeText({ [tag]: now });
-  }
-  starts.push([raw.length - rest.length, text.length]);
-  text += rest + ending;
-  let sum = 0;
-  const cuts = segments.slice(0, -1).map(({ bytes }) => {
-    sum += bytes;
-    const index = starts.findLastIndex(([before]) => before <= sum);
-    const [before = 0, now = 0] = starts[index] ?? [];
-    return Math.min(now + sum - before, starts[index + 1]?.[1] ?? text.length);
+  // What stands now for each recorded byte; the last one of a field stands for all that is more.
+  const bytes = fields.flatMap(({ tag, value }) => {
+    const [before, now] = [fieldText(tag, value), fieldText(tag, other(tag, value))];
+    return Array.from(before, (_, at) => at < before.length - 1 ? now[at] ?? "" : now.slice(at));
   });
-  return [0, ...cuts].map((from, index) => text.slice(from, cuts[index] ?? text.length));
+  bytes.push(...rest, ...ending);
+  const cut = segments.slice(0, -1).map((segment) => bytes.splice(0, segment.bytes).join(""));
+  return [...cut, bytes.join("")];
 }
 
 // ---- comparing one
 
 /** Something in which the simulated terminal differs from the recorded one. */
 export interface Difference {
-  /**
-   * In what: that there is an answer, an AE 11 before it, its tags, their order, the size or the
-   * value of one, what comes behind it, segments, time, the end of the connection, or in how many
-   * requests the bytes were read.
-   */
+  /** In what. */
   what:
     | "answer"
     | "interim"
@@ -1208,8 +1109,7 @@ export interface Difference {
     | "ending"
     | "segments"
     | "time"
-    | "closed"
-    | "requests";
+    | "closed";
   /** The tag, if it is about one. */
   tag?: string;
   /** What the recorded terminal did. */
@@ -1259,8 +1159,6 @@ export async function compareRecording(
   { model }: { model?: ModelName } = {},
 ): Promise<Comparison[]> {
   const exchanges = readRecording(recording);
-  const contracts = exchanges.map(({ answer }) => answer?.message["CG"] ?? "");
-  const contract = contracts.find((contract) => /^[\x20-\xff]{1,10}$/.test(contract));
   let [events, requests] = ["", 0];
   const onEvent = (event: TerminalEvent): void => {
     events += jsonLine(event);
@@ -1270,11 +1168,11 @@ export async function compareRecording(
     port: 0,
     host: "127.0.0.1",
     duration: 0,
-    ...(contract && { sellerContract: contract }),
-    ...(model !== undefined && { model }),
+    ...(model && { model }),
     onEvent,
   });
-  const sockets = new Map<string, Till>();
+  const to = { port: terminal.port, host: "127.0.0.1", noDelay: true, allowHalfOpen: true };
+  const tills = new Map<string, net.Socket>(); // by their recorded connections
   const comparisons: Comparison[] = [];
   for (const exchange of exchanges) {
     const { line, connection, request, closed } = exchange;
@@ -1282,72 +1180,50 @@ export async function compareRecording(
     terminal.clearNext();
     terminal.nextOutcome(outcome);
     events = "";
-    const till = sockets.get(connection) ?? new Till(terminal.port);
-    sockets.set(connection, till);
+    const till = tills.get(connection) ?? net.connect(to);
+    if (!tills.has(connection)) till.on("error", () => {}).resume();
+    tills.set(connection, till);
     const before = requests;
-    await till.send(exchange);
+    await sendTo(till, exchange);
     const timeout = exchange.answer ? ANSWER_TIMEOUT : SILENCE;
     await terminal.waitForTransaction({ after: before, timeout }).catch(() => {});
-    if (closed?.by === "terminal") await Promise.race([till.ended, sleep(ANSWER_TIMEOUT / 5)]);
-    else await Promise.race([till.ended, sleep(closed ? CLOSES_WITHIN : 0)]);
-    const none: Exchange = { line, connection, key: "", request, isMalformed: false };
-    const [own = none, ...more] = readRecording(events);
-    const differences = differencesOf(exchange, own);
-    if (more.length > 0) {
-      differences.push({ what: "requests", recorded: "1", simulated: `${more.length + 1}` });
-    }
     const leaves = closed?.by === "terminal";
-    const isLeft = till.hasEnded && !till.isLeaving;
+    const isEnded = await ends(till, leaves ? AT_ONCE : closed ? CLOSES_WITHIN : 0);
+    const [own] = readRecording(events);
+    const differences = differencesOf(exchange, own);
+    const isLeft = isEnded && !till.writableEnded;
     if (leaves !== isLeft && (closed || isLeft)) {
       const told = (closes: boolean): string => closes ? "closes the connection" : "keeps it open";
       differences.push({ what: "closed", recorded: told(leaves), simulated: told(isLeft) });
     }
     if (closed || isLeft) {
-      sockets.delete(connection);
-      till.leave();
+      tills.delete(connection);
+      till.destroy();
     }
     const { message } = request;
     comparisons.push({ line, request: message, outcome: formatOutcome(outcome), differences });
   }
-  for (const till of sockets.values()) till.leave();
+  for (const till of tills.values()) till.destroy();
   return comparisons;
 }
 
-/** A till that sends what a recorded one has sent. */
-class Till {
-  readonly #socket: net.Socket;
-  readonly ended: Promise<unknown>;
-  hasEnded = false;
-  isLeaving = false;
-
-  constructor(port: number) {
-    this.#socket = net.connect({ port, host: "127.0.0.1", noDelay: true, allowHalfOpen: true });
-    this.#socket.on("error", () => {}).resume();
-    this.ended = new Promise<void>((resolve) => {
-      const end = (): void => {
-        this.hasEnded = true;
-        resolve();
-      };
-      this.#socket.on("end", end).on("close", end);
-    });
+/** Sends what a recorded till has sent, as it was cut. */
+async function sendTo(till: net.Socket, { request, answer, closed }: Exchange): Promise<void> {
+  const times = request.segments.map(({ milliseconds }) => milliseconds);
+  for (const [index, part] of cutAs(request).entries()) {
+    const pause = (times[index] ?? 0) - (times[index - 1] ?? 0);
+    if (index > 0) await sleep(Math.min(pause, MAX_PAUSE));
+    till.write(part, "latin1");
   }
+  // One that had closed its side right away, as nc does.
+  if (closed?.by === "pos" && answer && closed.milliseconds < answer.milliseconds) till.end();
+}
 
-  async send({ request, answer, closed }: Exchange): Promise<void> {
-    const times = request.segments.map(({ milliseconds }) => milliseconds);
-    for (const [index, part] of cutAs(request).entries()) {
-      const pause = (times[index] ?? 0) - (times[index - 1] ?? 0);
-      if (index > 0) await sleep(Math.min(pause, MAX_PAUSE));
-      this.#socket.write(part, "latin1");
-    }
-    // One that had closed its side right away, as nc does.
-    if (closed?.by !== "pos" || !answer || closed.milliseconds >= answer.milliseconds) return;
-    this.isLeaving = true;
-    this.#socket.end();
-  }
-
-  leave(): void {
-    this.#socket.destroy();
-  }
+/** Whether the terminal closes a connection, or has closed it, within so many milliseconds. */
+async function ends(till: net.Socket, within: number): Promise<boolean> {
+  const hasEnded = (): boolean => till.readableEnded || till.destroyed;
+  if (!hasEnded()) await once(till, "end", { signal: AbortSignal.timeout(within) }).catch(() => {});
+  return hasEnded();
 }
 
 /** The outcome that makes the simulated terminal answer like a recorded one, but for its habits. */
@@ -1367,18 +1243,22 @@ function outcomeOf({ request: { message: request }, answer }: Exchange): Outcome
 }
 
 /** In what an answer of the simulated terminal differs from that of a recorded one. */
-function differencesOf(recorded: Exchange, simulated: Exchange): Difference[] {
+function differencesOf(recorded: Exchange, simulated?: Exchange): Difference[] {
   const found: Difference[] = [];
   const compare = (what: Difference["what"], one: string, other: string, tag?: string): void => {
     if (one !== other) found.push({ what, ...(tag && { tag }), recorded: one, simulated: other });
   };
-  const [one, other] = [recorded.answer, simulated.answer];
+  const { answer: one, closed } = recorded;
+  const other = simulated?.answer;
   if (!one || !other) {
-    if (one ?? other) compare("answer", answerText(recorded), answerText(simulated));
+    const none = closed?.by === "pos"
+      ? `none within ${closed.milliseconds} ms, when the POS left`
+      : "none";
+    if (one ?? other) compare("answer", one ? "one" : none, other ? "one" : "none");
     return found;
   }
   const status = (interim?: Wire): string => interim ? `AE ${interim.message["AE"]}` : "";
-  compare("interim", status(recorded.interim), status(simulated.interim));
+  compare("interim", status(recorded.interim), status(simulated?.interim));
   const [tags, others] = [Object.keys(one.message), Object.keys(other.message)];
   const both = (all: string[]): string =>
     all.filter((tag) => tags.includes(tag) && others.includes(tag)).join(" ");
@@ -1388,7 +1268,7 @@ function differencesOf(recorded: Exchange, simulated: Exchange): Difference[] {
   compare("order", both(tags), both(others));
   for (const tag of tags) {
     const [value = "", ours] = [one.message[tag], other.message[tag]];
-    if (ours === undefined) continue;
+    if (ours === undefined || tag === "CG") continue; // which is the shop's
     if (BY_SIZE.has(tag)) compare("size", `${value.length}`, `${ours.length}`, tag);
     else compare("value", value, ours, tag);
   }
@@ -1399,12 +1279,6 @@ function differencesOf(recorded: Exchange, simulated: Exchange): Difference[] {
     milliseconds >= late ? "after seconds" : "at once";
   compare("time", time(one, AT_ONCE), time(other, LATER * 900)); // timers may be early
   return found;
-}
-
-function answerText({ answer, gone, closed }: Exchange): string {
-  if (answer) return "one";
-  if (gone !== undefined) return `none within ${gone} ms, when the POS left`;
-  return closed?.by === "terminal" ? "none, the connection is closed" : "none";
 }
 
 /** A comparison for people. */
@@ -1457,13 +1331,10 @@ const OPTIONS = {
   unmasked: { help: "with --terminal: show and record what is masked otherwise" },
 } satisfies Options;
 
-/** What the command was asked to do, besides what a terminal is. */
-type Asked = TerminalOptions & {
-  terminal?: string;
+/** What the command was asked to do. */
+type Asked = TerminalOptions & Partial<Pick<ProxyOptions, "terminal" | "unmasked">> & {
   replay?: boolean;
   compare?: boolean;
-  unmasked?: boolean;
-  model?: ModelName;
 };
 
 /** Reads all of stdin, which needs no permission. */
@@ -1477,13 +1348,10 @@ async function readStdin(option: "replay" | "compare"): Promise<string> {
 }
 
 async function startCommand(asked: Asked, isJson: boolean): Promise<Terminal> {
-  const { terminal, replay, compare, unmasked, model, ...options } = asked;
-  const words = [
-    terminal !== undefined && "--terminal",
-    replay && "--replay",
-    compare && "--compare",
-  ]
-    .filter((word) => word);
+  const { terminal, replay, compare, unmasked = false, model, ...options } = asked;
+  const words = (["terminal", "replay", "compare"] as const).filter((name) =>
+    asked[name] !== undefined
+  ).map((name) => `--${name}`);
   if (words.length !== 1) {
     const expected = "one of --terminal HOST, --replay and --compare";
     throw new OptionError("terminal", expected, words.join(", ") || undefined);
@@ -1491,17 +1359,14 @@ async function startCommand(asked: Asked, isJson: boolean): Promise<Terminal> {
   if (unmasked && terminal === undefined) throw new OptionError("unmasked", "--terminal", words[0]);
   if (model !== undefined && !compare) throw new OptionError("model", "--compare", words[0]);
   if (terminal !== undefined) {
-    return startProxy({ ...options as ReplayOptions, terminal, ...(unmasked && { unmasked }) });
+    return startProxy({ ...options as ReplayOptions, terminal, unmasked });
   }
   if (replay) return startReplay(await readStdin("replay"), options as ReplayOptions);
-  const { outcome, log: _log, logLevel: _level, onEvent: _listener, ...others } = options;
-  const [none] = Object.entries({
-    ...others,
-    ...(outcome && changes(outcome as Outcome) && { outcome }),
-  });
+  const { outcome = {}, ...others } = options;
+  readNothing(outcome as Outcome);
+  const none = Object.entries(others).find(([name]) => !/^(?:log|logLevel|onEvent)$/.test(name));
   if (none) throw new OptionError(none[0], "none with --compare", none[1]);
-  const recording = await readStdin("compare");
-  const comparisons = await compareRecording(recording, model === undefined ? {} : { model });
+  const comparisons = await compareRecording(await readStdin("compare"), model && { model });
   const differing = comparisons.filter(({ differences }) => differences.length > 0).length;
   const lines = comparisons.map((one) => isJson ? jsonLine(one) : comparisonText(one));
   if (!isJson) lines.push(`${differing} of ${comparisons.length} differ\n`);
@@ -1523,18 +1388,7 @@ if (import.meta.main) {
       "--compare < session.jsonl",
     ],
     options: OPTIONS,
-    takes: [
-      "port",
-      "host",
-      "when",
-      "next",
-      "outcome",
-      "gap",
-      "json",
-      "logLevel",
-      "help",
-      "version",
-    ],
+    takes: "port host when next outcome gap json logLevel help version".split(" "),
     start: (options, { interactive, json }) =>
       startCommand({ ...options, ...(interactive && { interactive }) }, json),
     status: (started) => "reached" in started && started.reached === false ? 3 : 0,

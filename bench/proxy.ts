@@ -27,9 +27,11 @@ const median = (values: number[]): number =>
   values.sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN;
 
 /** The median of the milliseconds that exchanges one after another on a connection take. */
-async function exchange(port: number, length: number): Promise<number> {
+async function exchange(port: number): Promise<number> {
   const socket = net.connect({ port, host: "127.0.0.1", noDelay: true });
   await once(socket, "connect");
+  socket.write(request);
+  const [{ length }] = await once(socket, "data"); // which is the whole answer
   const took: number[] = [];
   for (let count = 0; count < EXCHANGES; count++) {
     const started = performance.now();
@@ -40,15 +42,6 @@ async function exchange(port: number, length: number): Promise<number> {
   socket.destroy();
   await once(socket, "close");
   return median(took);
-}
-
-/** How long the answer of the bare server is. */
-async function answerLength(port: number): Promise<number> {
-  const socket = net.connect({ port, host: "127.0.0.1" });
-  socket.write(request);
-  const [chunk] = await once(socket, "data");
-  socket.destroy();
-  return chunk.length;
 }
 
 process.stdout.write(
@@ -70,11 +63,10 @@ for (const [name, command] of RUNTIMES) {
       "/dev/shm/caisse-ap-proxy.log",
     ),
   };
-  const length = await answerLength(echo.port);
   const times = new Map(Object.keys(servers).map((what): [string, number[]] => [what, []]));
   for (let round = -1; round < ROUNDS; round++) { // the first one warms up
     for (const [what, { port }] of Object.entries(servers)) {
-      const time = await exchange(port, length);
+      const time = await exchange(port);
       if (round >= 0) times.get(what)?.push(time);
     }
   }
