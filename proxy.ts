@@ -28,7 +28,7 @@
  *
  * @module
  */
-import type { Buffer } from "node:buffer";
+import { Buffer } from "node:buffer";
 import { once } from "node:events";
 import net from "node:net";
 import process from "node:process";
@@ -60,6 +60,7 @@ import {
 } from "./protocol.ts";
 import {
   type About,
+  acceptAll,
   type Card,
   CARDS,
   checkOptions,
@@ -69,8 +70,6 @@ import {
   formatOutcome,
   HALF_CLOSE_WINDOW,
   Journal,
-  listen,
-  type Listening,
   MISSING_TAGS_GAP,
   type ModelName,
   type Outcome,
@@ -427,7 +426,7 @@ interface Shared {
  */
 class Relay {
   /** Resolves when both connections are closed. */
-  readonly done: PromiseWithResolvers<void> = Promise.withResolvers<void>();
+  readonly #onDone: () => void;
   readonly #pos: net.Socket;
   readonly #number: number;
   readonly #shared: Shared;
@@ -445,10 +444,11 @@ class Relay {
   #closing: Closing & { by: Side } | undefined;
   #isDone = false;
 
-  constructor(pos: net.Socket, number: number, shared: Shared) {
+  constructor(pos: net.Socket, number: number, shared: Shared, onDone: () => void) {
     this.#pos = pos;
     this.#number = number;
     this.#shared = shared;
+    this.#onDone = onDone;
     this.#address = pos.remoteAddress ?? "";
     const { gap, maxRequest } = shared.script;
     const onControl = (who: string) => (characters: string): void =>
@@ -662,7 +662,7 @@ class Relay {
     this.#afterHeld(() => {
       for (const turn of this.#open) this.#over(turn);
     });
-    this.done.resolve();
+    this.#onDone();
   }
 
   // ---- messages
@@ -866,7 +866,13 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
   let reached: boolean | undefined;
   const onTried = (isThere: boolean): void => void (reached ||= isThere);
   const shown = unmasked ? UNMASKED : MASKING;
-  const listening = await relayAll({ script, journal, place, shown, onTried });
+  const shared: Shared = { script, journal, place, shown, onTried };
+  const listening = await acceptAll(
+    script,
+    journal,
+    new Set<Relay>(),
+    (socket, number, onDone) => new Relay(socket, number, shared, onDone),
+  );
   const to = `passing on to ${place.host} port ${place.port}`;
   journal.listening(listening.host, listening.port, to);
   const steered = { ...UNSTEERED, script };
@@ -878,37 +884,6 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
 
 /** What of a terminal is not there where another one decides. */
 const UNSTEERED: Omit<Steered, "script"> = { waiting: [], decide: () => false, forget() {} };
-
-/** Listens, and makes a relay for each connection. */
-async function relayAll(shared: Shared): Promise<Listening> {
-  const { script, journal } = shared;
-  const relays = new Set<Relay>();
-  let accepted = 0;
-  const server = net.createServer({ allowHalfOpen: true }, (socket) => {
-    const number = ++accepted;
-    if (relays.size >= script.maxConnections) {
-      journal.log("warn", () => `#${number} closed: ${relays.size} connections are open already`);
-      socket.on("error", () => {}).destroy();
-      return;
-    }
-    const relay = new Relay(socket, number, shared);
-    relays.add(relay);
-    void relay.done.promise.then(() => relays.delete(relay));
-  });
-  const { address: host, port } = await listen(server, script.port, script.host);
-  const shut = async (): Promise<void> => {
-    for (const relay of relays) relay.stop();
-    server.close();
-    await Promise.all([once(server, "close"), ...[...relays].map(({ done }) => done.promise)]);
-  };
-  let closed: Promise<void> | undefined;
-  return {
-    host,
-    port,
-    drop: (wanted) => relays.forEach((relay) => relay.drop(wanted)),
-    close: () => closed ??= shut(),
-  };
-}
 
 // ---------------------------------------------------------------- recordings
 
@@ -1340,9 +1315,11 @@ type Asked = TerminalOptions & Partial<Pick<ProxyOptions, "terminal" | "unmasked
 /** Reads all of stdin, which needs no permission. */
 async function readStdin(option: "replay" | "compare"): Promise<string> {
   if (process.stdin.isTTY) throw new OptionError(option, "a recording on stdin", "a keyboard");
-  let text = "";
-  process.stdin.setEncoding("utf8");
-  for await (const chunk of process.stdin) text += chunk;
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of process.stdin) chunks.push(chunk);
+  const bytes = Buffer.concat(chunks);
+  const isWide = bytes[0] === 0xff && bytes[1] === 0xfe; // as PowerShell writes files
+  const text = new TextDecoder(isWide ? "utf-16le" : "utf-8").decode(bytes);
   readRecording(text, option); // or an error would not name the option
   return text;
 }

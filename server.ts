@@ -1592,42 +1592,80 @@ export async function serve(
   judge: (received: Received) => Deviation[] = deviations,
 ): Promise<Listening> {
   const service: Service = { settings, handler, journal, judge };
-  const sockets = new Set<net.Socket>();
-  const connections = new Set<Connection>(); // of the sockets, and of payments whose POS has gone
-  let accepted = 0;
-  const server = net.createServer({ allowHalfOpen: true }, (socket) => {
-    const number = ++accepted;
-    if (sockets.size >= settings.maxConnections) {
-      journal.log("warn", () => `#${number} closed: ${sockets.size} connections are open already`);
-      socket.on("error", () => {}).destroy();
-      return;
-    }
-    sockets.add(socket);
-    socket.on("close", () => sockets.delete(socket));
-    const connection = new Connection(socket, number, service, () => {
-      connections.delete(connection);
-    });
-    connections.add(connection);
-  });
-  const { address: host, port } = await listen(server, settings.port, settings.host);
+  const connections = new Set<Connection>();
+  const listening = await acceptAll(
+    settings,
+    journal,
+    connections,
+    (socket, number, onDone) => new Connection(socket, number, service, onDone),
+  );
   // One look at all of them is cheaper than a timer for each.
   const { idleTimeout, keepTimeout, keepAlive } = settings;
   const often = Math.min(IDLE_CHECK, idleTimeout, keepTimeout, keepAlive || Infinity);
   const idleCheck = setInterval(() => {
     for (const connection of connections) connection.checkIdle(performance.now());
   }, often);
+  return {
+    ...listening,
+    close() {
+      clearInterval(idleCheck);
+      return listening.close();
+    },
+  };
+}
+
+/** What serves a connection, and perhaps lives longer. */
+export interface Served {
+  /** Ends the connection if one of its transactions under way is wanted. */
+  drop(wanted: (session: Session) => boolean): void;
+  /** Ends it at once. */
+  stop(): void;
+}
+
+/**
+ * Listens, and has each connection served, up to `maxConnections` at once.
+ *
+ * @param all Those that are served: it is kept up to date.
+ * @param serveOne Serves one, and says when it is over.
+ * @throws {ListenError} It cannot listen there.
+ */
+export async function acceptAll<One extends Served>(
+  { host: name, port: wanted, maxConnections }: Settings,
+  journal: Journal,
+  all: Set<One>,
+  serveOne: (socket: net.Socket, number: number, onDone: () => void) => One,
+): Promise<Listening> {
+  const sockets = new Set<net.Socket>();
+  let accepted = 0;
+  const server = net.createServer({ allowHalfOpen: true }, (socket) => {
+    const number = ++accepted;
+    if (sockets.size >= maxConnections) {
+      journal.log("warn", () => `#${number} closed: ${sockets.size} connections are open already`);
+      socket.on("error", () => {}).destroy();
+      return;
+    }
+    sockets.add(socket);
+    socket.on("close", () => sockets.delete(socket));
+    const one = serveOne(socket, number, () => {
+      all.delete(one);
+      if (all.size === 0) empty.resolve();
+    });
+    all.add(one);
+  });
+  let empty = Promise.withResolvers<void>();
+  const { address: host, port } = await listen(server, wanted, name);
   const shut = async (): Promise<void> => {
-    const ended = [...sockets].map((socket) => once(socket, "close"));
-    clearInterval(idleCheck);
-    for (const connection of connections) connection.stop();
+    empty = Promise.withResolvers();
+    if (all.size === 0) empty.resolve();
+    for (const one of all) one.stop();
     server.close();
-    await Promise.all([once(server, "close"), ...ended]);
+    await Promise.all([once(server, "close"), empty.promise]);
   };
   let closed: Promise<void> | undefined;
   return {
     host,
     port,
-    drop: (wanted) => connections.forEach((connection) => connection.drop(wanted)),
+    drop: (wanted) => all.forEach((one) => one.drop(wanted)),
     close: () => closed ??= shut(),
   };
 }
