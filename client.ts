@@ -50,7 +50,6 @@ import {
   jsonLine,
   LOG_LEVELS,
   type LogLevel,
-  MAX_MESSAGE,
   meaning,
   type Message,
   MessageFramer,
@@ -69,6 +68,7 @@ import {
   type Received,
   repeatedField,
   seemsWhole,
+  TAGS,
   toDecimal,
   toMinorUnits,
   type Verdict,
@@ -139,7 +139,7 @@ const OPTIONS = {
   decode: {
     heading: "Instead of a payment",
     value: "TEXT",
-    help: "explain messages of a log or a hex dump; - reads them from stdin",
+    help: "explain messages of a log or a hex dump, or a tag; - reads them from stdin",
   },
   probe: { help: "ask a terminal what moves no money, 10 s each, and show how it behaves" },
   probeDuplicate: { help: "with --probe, ask for a duplicate too (CD 3)" },
@@ -330,7 +330,8 @@ async function converse(request: Message, options: ExchangeOptions): Promise<Exc
     clearTimeout(timer);
     timer = setTimeout(stop, timeout * 1000, `no answer from ${where} within ${timeout} s`);
     if (early !== "") {
-      warnings.push(earlyWarning(early));
+      const text = "what came before the request was sent is no answer to it and ignored, ";
+      warnings.push({ code: "early", text: text + shortened(early) });
       const reader = new MessageReader();
       const [received = reader.end()] = reader.feed(early);
       onMessage("received", early, received?.message ?? {});
@@ -366,15 +367,9 @@ async function connected(socket: net.Socket): Promise<string> {
   return socket.read() ?? "";
 }
 
-function earlyWarning(raw: string): Warning {
-  const text = "what came before the request was sent is no answer to it and ignored, " +
-    shortened(raw);
-  return { code: "early", text };
-}
-
 /** How a text begins, for a message to a person. */
-function shortened(text: string): string {
-  return `"${printable(text.length > 80 ? `${text.slice(0, 80)}...` : text)}"`;
+function shortened(text: string, most = 80): string {
+  return `"${printable(text.length > most ? `${text.slice(0, most)}...` : text)}"`;
 }
 
 /** What is told of a connection that did not come about. */
@@ -441,7 +436,9 @@ async function receive(
     if (left && whole) take(left);
     else if (left) onMessage("received", left.raw, left.message);
     const partly = whole ? undefined : left;
-    const after = partly ? `a part of an answer, "${printable(partly.raw)}"` : interim && "AE 11";
+    const after = partly
+      ? `a part of an answer, ${shortened(partly.raw, 2000)}`
+      : interim && "AE 11";
     const message = why + (after ? ` after ${after}` : "");
     fail("unanswered", message, partly?.message ?? interim, cause);
   };
@@ -736,54 +733,69 @@ export interface Explained {
   after?: string;
 }
 
-/** A line of a hex dump: the offset, at most 16 bytes, and the same as text. */
-const DUMP_LINE = /^\s*(?:0x)?([\da-f]{4,8}):?\s+((?:[\da-f]{2} {0,2}){1,16})(?:(?<=\s).*)?$/i;
+/** A line of a hex dump: indent, offset, bytes. Two blanks stand before the text, or amid 16 bytes. */
+const DUMP_LINE =
+  /^(\s*)(?:0x)?([\da-f]{4,8})(?::?\s+((?:[\da-f]{2} ){8}(?: [\da-f]{2}){1,8}(?=\s|$)|(?:[\da-f]{2} ?)+)(?:\s\s.*)?)?\s*$/i;
+
+function fromHex(hex: string): string {
+  return Buffer.from(hex.replace(/\s/g, ""), "hex").toString("latin1");
+}
 
 /**
- * The bytes that a hex dump shows, as Latin-1 text: those of xxd, hexdump -C, od -A x -t x1, tcpdump
- * -X and Wireshark, or nothing but hex digits. Lines have 16 bytes. A text for each packet: one
- * begins where the offset is 0. None if it is no hex dump.
+ * The bytes that a hex dump shows: one of xxd, hexdump -C, od -t x1, tcpdump -X or Wireshark, or
+ * nothing but hex digits. A packet begins at offset 0, at a gap, and with the other side of a
+ * connection, which Wireshark indents.
  */
-export function packetsIn(dump: string): string[] {
-  const bytes = (hex: string): string =>
-    Buffer.from(hex.replace(/\s/g, ""), "hex").toString("latin1");
-  if (/^(?:\s*[\da-f]{2})+\s*$/i.test(dump) && !/^\s*0{4,8}\s/.test(dump)) return [bytes(dump)];
-  const packets: string[] = [];
+function packetsIn(dump: string): { text: string; gap?: string }[] {
+  const packets: { text: string; gap?: string; indent: string; start: string }[] = [];
   for (const line of dump.split(/\r?\n/)) {
-    const [, offset, hex] = DUMP_LINE.exec(line) ?? [];
-    if (offset === undefined || hex === undefined) continue;
-    if (packets.length === 0 || Number(offset) === 0) packets.push("");
-    packets[packets.length - 1] += bytes(hex);
+    const [, indent = "", offset = "", hex = ""] = DUMP_LINE.exec(line) ?? [];
+    const last = packets.at(-1);
+    const { start = offset, text = "" } = last ?? {};
+    const isNext = [16, 8, 10] // which od can count in
+      .some((radix) => parseInt(offset, radix) - parseInt(start, radix) === text.length);
+    if (isNext && last?.indent === indent) last.text += fromHex(hex);
+    else if (hex || offset && last) {
+      packets.push({ text: fromHex(hex), indent, start: offset });
+      if (last?.indent !== indent || /^0+$/.test(offset)) continue;
+      last.gap = `expected the next line of the dump, got the offset ${offset}`;
+    }
   }
-  return packets;
+  const isHex = packets.length === 0 && /^(?:\s*[\da-f]{2})+\s*$/i.test(dump);
+  return isHex ? [{ text: fromHex(dump) }] : packets;
 }
 
 /** Takes escapes back: those of {@linkcode printable}, of JSON and of C. */
 function unescaped(text: string): string {
-  const escape = /\\(?:(?:x|u00)([\da-f]{2})|([rn"\\]))/gi;
-  return text.replace(escape, (_, hex?: string, char?: string) => {
-    if (hex) return String.fromCharCode(parseInt(hex, 16));
-    return char === "r" ? "\r" : char === "n" ? "\n" : char ?? "";
-  });
+  return text.replace(
+    /\\(?:(?:x|u00)([\da-f]{2})|([rn"\\]))/gi,
+    (_, hex, char) => hex ? fromHex(hex) : char === "r" ? "\r" : char === "n" ? "\n" : char,
+  );
 }
 
 /**
  * Finds the messages in a text, such as a log or a hex dump, and explains them. Characters stand for
- * bytes of Latin-1 or of UTF-8, as they are or escaped: however most of it is a message. (our choice)
+ * bytes of Latin-1 or of UTF-8, and in each line are as they are or escaped: however most messages
+ * are whole. (our choice)
  *
  * @returns At least one; where there is no message, why.
  */
 export function explain(text: string): Explained[] {
   const packets = packetsIn(text);
-  const readings = packets.length > 0 ? [packets] : [text, Buffer.from(text).toString("latin1")]
-    .flatMap((reading) => [[reading], [unescaped(reading)]])
-    .filter(([reading = ""]) => /^[\0-\xff]*$/.test(reading));
-  const wholes = (found: Found[]): number => found.filter(({ error }) => !error).length;
-  let [best = []] = readings.map((texts) => texts.flatMap(messagesIn))
-    .sort((one, other) => wholes(other) - wholes(one));
-  if (best.length === 0) best = [readMessage(readings[0]?.[0] ?? "")];
+  const forms = [text, Buffer.from(text).toString("latin1")]
+    .filter((form) => /^[\0-\xff]*$/.test(form));
+  const lines = (form: string): Piece[] =>
+    form.split(/\r?\n/).flatMap((line) => mostWhole([[piece(line)], [piece(unescaped(line))]]));
+  const swapped = packets.map((packet) => packet.text.replace(/([^])([^])/g, "$2$1"));
+  const hint = "expected bytes, got words with their bytes swapped; hint: hexdump -C";
+  const pieces = mostWhole([
+    packets.map((packet) => piece(packet.text, AT_END, packet.gap)),
+    ...forms.map((form) => [piece(form, ANYWHERE)]),
+    ...forms.map(lines),
+    [piece(forms[0]!.trimStart(), ANYWHERE, swapped.join().includes(START) ? hint : "", 0)],
+  ]);
   let request: Message = {};
-  return best.map(({ error, ...received }) => {
+  return pieces.flatMap(messagesIn).map(({ error, ...received }) => {
     const { message } = received;
     if (error) return { kind: "malformed", ...received, warnings: [], error: error.message };
     if (message["AE"] === undefined) {
@@ -802,42 +814,91 @@ export function explain(text: string): Explained[] {
   });
 }
 
-/** A message, and what stands around it. */
-type Found = Received & { before?: string; after?: string };
-
-/** The messages of a text: wherever CZ begins, since its length begins with 0. */
-function messagesIn(text: string): Found[] {
-  const found: Found[] = [];
-  let told = 0; // until there
-  for (let at = text.indexOf("CZ0"); at >= 0; at = text.indexOf("CZ0", told)) {
-    const following = text.indexOf("CZ0", at + 3);
-    let received = readMessage(text.slice(at, following < 0 ? text.length : following));
-    if (received.error) { // perhaps CZ0 stands in a value
-      const longer = readMessage(text.slice(at, at + MAX_MESSAGE));
-      if (!longer.error) received = longer;
-    }
-    const before = text.slice(told, at);
-    found.push({ ...received, ...(before.trim() && { before }) });
-    told = at + (received.error?.at ?? received.raw.length);
-  }
-  const after = text.slice(told);
-  const last = found.at(-1);
-  if (last && after.trim()) last.after = after;
-  return found;
+/** A text, where messages stand in it, and why the last is not whole, if something is missing. */
+interface Piece {
+  text: string;
+  spans: { at: number; end: number; isWhole: boolean }[];
+  gap: string;
 }
 
-/** The message that a text begins with. In a log, a blank, quote or bracket may end it. */
-function readMessage(text: string): Received {
-  const reader = new MessageReader();
-  const [received = reader.end()] = reader.feed(text);
-  if (!received) {
-    const error = new ProtocolError("expected a message, got nothing", 0);
-    return { raw: "", fields: [], message: {}, error };
+/** The first reading with most whole messages; a cut message is more than none. */
+function mostWhole(readings: Piece[][]): Piece[] {
+  const scores = readings.map((pieces) => {
+    const spans = pieces.flatMap((piece) => piece.spans);
+    return spans.filter(({ isWhole }) => isWhole).length + (spans.length > 0 ? 0.5 : 0);
+  });
+  return readings[scores.indexOf(Math.max(...scores))] ?? [];
+}
+
+/** How a message begins: CZ has four digits. */
+const START = "CZ00";
+/** Line ends that are no part of a value, unless a field follows: in a log, and where bytes are exact. */
+const [ANYWHERE, AT_END] = [/[\r\n]/, /(?<![\r\n])[\r\n]+$/];
+
+/** Finds messages. Takes linear time: fields that lead to no end are gone over once. */
+function piece(text: string, lineEnd = AT_END, gap = "", first = text.indexOf(START)): Piece {
+  const spans: Piece["spans"] = [];
+  const bad = new Set<number>(); // where such fields begin
+  const fieldEnd = (at: number): number => {
+    const [, size] = /^[A-Z]{2}(\d{3})/.exec(text.slice(at, at + 5)) ?? [];
+    const end = at + 5 + Number(size);
+    const field = text.slice(at, end);
+    const isCut = lineEnd.test(field) && !/^(?:ZT|AK)[\dA-Za-z+/=\r\n]+$/.test(field) &&
+      !/^(?!CZ)[A-Z]{2}\d{3}/.test(text.slice(end, end + 5));
+    return bad.has(at) || isCut || end > text.length ? NaN : end;
+  };
+  for (let at = first, next: number; at >= 0; at = next) {
+    const passed = [at];
+    let [end, isWhole] = [at, false];
+    for (let to = fieldEnd(at); to >= 0 && !isWhole; to = fieldEnd(end)) {
+      passed.push(end = to);
+      // In a log, a blank, quote or bracket may end it.
+      isWhole = /^(?:$|CZ|[\s"'`,;|<>)\]}\x04\x06\x18])/.test(text.slice(end, end + 2));
+    }
+    next = text.indexOf(START, isWhole ? end : at + START.length);
+    if (!isWhole) {
+      for (const place of passed) bad.add(place);
+      const until = next < 0 ? text.length : next;
+      const line = text.slice(end, until).search(lineEnd);
+      end = line < 0 ? until : end + line;
+    }
+    spans.push({ at, end, isWhole: isWhole && !(gap && next < 0) });
   }
-  const end = received.error?.at ?? 0;
-  if (end === 0 || !/[\s"'`,;|<>)\]}]/.test(received.raw.charAt(end))) return received;
-  const shorter = readMessage(received.raw.slice(0, end));
-  return shorter.error ? received : shorter;
+  return { text, spans, gap };
+}
+
+/** The messages of a text, and what stands around them. */
+function messagesIn(
+  { text, spans, gap }: Piece,
+): (Received & Pick<Explained, "before" | "after">)[] {
+  let told = 0; // until there
+  return spans.map(({ at, end }, index) => {
+    const reader = new MessageReader();
+    const nothing = { raw: "", fields: [], message: {} };
+    const [received = reader.end() ?? nothing]: Received[] = reader.feed(text.slice(at, end));
+    const isLast = index === spans.length - 1;
+    const why = isLast && gap || received === nothing && "expected a message, got nothing";
+    if (why) received.error = new ProtocolError(why, end - at);
+    const before = text.slice(told, at);
+    told = at + (received.error?.at ?? received.raw.length);
+    const after = isLast ? text.slice(told) : "";
+    return { ...received, ...(before.trim() && { before }), ...(after.trim() && { after }) };
+  });
+}
+
+/** What a tag means, alone or with a value: one term, or one for each of its codes. */
+function explainTag(text: string): Message[] | undefined {
+  const alone = /^([A-Z]{2})(?:[\s:=]+(\S+)|(\S{0,3}))$/;
+  const [, tag, ...either] = alone.exec(text.trim().toUpperCase()) ?? [];
+  if (tag === undefined) return undefined;
+  const value = either.join("");
+  const { label, codes } = TAGS.get(tag) ?? {};
+  if (!label) throw new OptionError("decode", `a tag of ${[...TAGS.keys()].join(", ")}`, tag);
+  const values = codes && value === "" ? [...codes.keys()] : [value];
+  if (codes && !meaning(tag, values[0])) {
+    throw new OptionError("decode", `for ${tag} one of ${[...codes.keys()].join(", ")}`, value);
+  }
+  return values.map((value) => ({ tag, value, label, ...meaning(tag, value) }));
 }
 
 /** A message explained for people: a line a field, after the byte where it begins. */
@@ -896,7 +957,7 @@ export interface Probed {
   closed?: { how: "closed" | "reset"; milliseconds: number };
   /** What is wrong with the answer, or why there is none. */
   error?: string;
-  /** What came before the request was sent. */
+  /** What came before the last segment of the request was sent. */
   early?: string;
 }
 
@@ -907,7 +968,10 @@ const BETWEEN_SEGMENTS = 50;
 /** Milliseconds that a connection is looked at after the answer, and a terminal rests (our choice). */
 const LOOK_AFTER = 1000;
 
-const NOT_SENT = "not sent, the connection had ended";
+const NOT_SENT = "not sent";
+/** Most bytes that are read on a connection (our choice: an answer has a few hundred). */
+const MOST_READ = 65_536;
+const TOO_MUCH = `it sent more than ${MOST_READ} bytes`;
 
 /**
  * What a terminal is asked: requests on one connection, each in its segments. Nothing here moves
@@ -958,33 +1022,42 @@ async function probeOn(
 ): Promise<void> {
   let now = probed[0]!;
   let sentAt = 0;
+  let read = 0;
   const milliseconds = (): number => Math.round(performance.now() - sentAt);
   const onClosed = (how: "closed" | "reset"): void => {
     now.closed ??= { how, milliseconds: milliseconds() };
   };
   const socket = net.connect({ host, port, noDelay: true });
   socket.setEncoding("latin1").on("error", () => {}); // seen by those who wait
-  const stop = (): unknown => socket.destroy(new Error(`no answer within ${timeout} s`));
-  const timer = setTimeout(stop, timeout * 1000);
+  const stop = (why = `no answer within ${timeout} s`): unknown => socket.destroy(new Error(why));
+  let timer = setTimeout(stop, timeout * 1000);
   try {
-    const early = await connected(socket).catch((error) => {
+    let early = await connected(socket).catch((error) => {
       throw notReached(error, `${host} port ${port}`, {});
     });
-    if (early !== "") now.early = early;
-    socket.on("data", (raw: string) => now.segments.push({ milliseconds: milliseconds(), raw }));
+    socket.on("data", (raw: string) => {
+      read += raw.length;
+      if (read > MOST_READ) stop(TOO_MUCH);
+      else now.segments.push({ milliseconds: milliseconds(), raw });
+    });
     socket.on("end", () => onClosed("closed"));
     socket.on("error", ({ code }: NodeJS.ErrnoException) => code && onClosed("reset"));
     for (const one of probed) {
-      if (now.closed) break;
+      if (now.closed || socket.destroyed) break;
+      clearTimeout(timer);
+      timer = setTimeout(stop, timeout * 1000);
       now = one;
       const request = decode(one.sent.join(""));
       const answered = receive(socket, request, gap, onMessage, []);
       answered.catch(() => {}); // it is waited for below, once all is sent
       for (const [index, segment] of one.sent.entries()) {
         if (index > 0) await sleep(BETWEEN_SEGMENTS);
+        early += one.segments.map(({ raw }) => raw).join("");
         socket.write(segment, "latin1");
         sentAt = performance.now();
       }
+      if (early !== "") one.early = early;
+      early = "";
       onMessage("sent", one.sent.join(""), request);
       const answer = await answered;
       if (answer["AE"] === undefined) {
@@ -996,6 +1069,7 @@ async function probeOn(
       delete one.error;
     }
     await sleep(Math.min(LOOK_AFTER, timeout * 1000));
+    if (read > MOST_READ) now.error = TOO_MUCH;
   } catch (error) {
     if (!(error instanceof ExchangeError)) throw error;
     const { status, answer, message } = error;
@@ -1004,6 +1078,8 @@ async function probeOn(
     clearTimeout(timer);
     socket.removeAllListeners().on("error", () => {}).destroy();
   }
+  const why = now.closed ? "the connection had ended" : "what was sent before has no usable answer";
+  for (const one of probed) if (one.error === NOT_SENT) one.error += `, ${why}`;
 }
 
 /** What {@linkcode probe} found, as a table for people, and below it what went wrong. */
@@ -1011,16 +1087,15 @@ export function probeTable(probed: readonly Probed[]): string {
   const head = ["probe", "answer", "AE", "AF", "CZ", "CJ", "tags", "segments", "connection"];
   const rows = probed.map((one) => {
     const { probe, status, answer = {}, milliseconds, own, segments, closed, error } = one;
-    const wasThere = status !== "unreachable" && error !== NOT_SENT;
+    const wasThere = status !== "unreachable" && !error?.startsWith(NOT_SENT);
     const whose = (tag: string): string =>
       own.includes(tag) ? `own ${answer[tag]}` : answer[tag] ? "as sent" : "none";
-    const came = status === "answered"
-      ? [answer["AE"] ?? "none", answer["AF"] ?? "none", whose("CZ"), whose("CJ")]
-      : ["", "", "", ""];
+    const { AE = "none", AF = "none" } = answer;
     const cells = [
       probe,
-      status === "answered" ? `${milliseconds} ms` : status,
-      ...came,
+      ...status === "answered"
+        ? [`${milliseconds} ms`, AE, AF, whose("CZ"), whose("CJ")]
+        : [status, "", "", "", ""],
       Object.keys(answer).join(" "),
       `${segments.length}`,
       closed ? `${closed.how} at ${closed.milliseconds} ms` : wasThere ? "kept" : "",
@@ -1031,7 +1106,7 @@ export function probeTable(probed: readonly Probed[]): string {
   const widths = head.map((_, at) => Math.max(...table.map((row) => row[at]!.length)));
   const lines = table.map((row) => row.map((cell, at) => cell.padEnd(widths[at]!)).join("  "));
   for (const { probe, early, error } of probed) {
-    if (early) lines.push(`${probe}: ${earlyWarning(early).text}`);
+    if (early) lines.push(`${probe}: before all was sent came ${shortened(early)}`);
     if (error) lines.push(`${probe}: ${error}`);
   }
   return lines.map((line) => `${line.trimEnd()}\n`).join("");
@@ -1063,6 +1138,7 @@ const EXIT = {
   explained: 0,
   answered: 0,
   declined: 1,
+  unsent: 2,
   unreachable: 3,
   unanswered: 4,
   invalid: 5,
@@ -1299,14 +1375,13 @@ function printResult(result: PaymentResult, stdout: Output): void {
 /** What asks the command to end: Ctrl-C, kill, and the end of the screen it runs on. */
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
-/** The option that shows every message, if the log tells so much. */
-function messagesOn(stderr: Output, logLevel: LogLevel): { onMessage?: OnMessage } {
-  if (logLevel !== "debug" && logLevel !== "info") return {};
-  return {
-    onMessage: (direction, raw, message) => {
-      const text = `${direction}: ${printable(raw)}\n${describe(message)}\n`;
-      stderr.print(stderr.isTTY ? CLEAR_LINE + text : text);
-    },
+/** Shows every message, if the log tells so much; of a probe, only what is sent at "info". */
+function messagesOn(stderr: Output, logLevel: LogLevel, isProbe = false): OnMessage {
+  const isShort = isProbe && logLevel === "info";
+  return (direction, raw, message) => {
+    if (!/debug|info/.test(logLevel) || isShort && direction === "received") return;
+    const text = `${direction}: ${printable(raw)}\n${isShort ? "" : `${describe(message)}\n`}`;
+    stderr.print(stderr.isTTY ? CLEAR_LINE + text : text);
   };
 }
 
@@ -1319,14 +1394,14 @@ async function execute(
   // Until the end, so that a second signal does not take the outcome with it.
   for (const name of SIGNALS) process.on(name, () => interrupt.abort());
   const hideSeconds = showSeconds(stderr);
-  const told = messagesOn(stderr, logLevel);
+  const onMessage = messagesOn(stderr, logLevel);
   const warn = (warnings: readonly Warning[] = []): void => {
     if (logLevel === "error") return;
     for (const { text } of warnings) stderr.print(`client.ts: warning: ${text}\n`);
   };
   const started = performance.now();
   try {
-    const result = await pay({ ...payment, ...told, signal: interrupt.signal });
+    const result = await pay({ ...payment, onMessage, signal: interrupt.signal });
     hideSeconds();
     warn(result.warnings);
     await stderr.drained(); // first, should both go to the same place
@@ -1361,7 +1436,14 @@ async function executeDecode(
   { decode = "", json }: Command,
   { stdout }: Outputs,
 ): Promise<keyof typeof EXIT> {
-  const messages = explain(decode === "-" ? await readInput() : decode);
+  const text = decode === "-" ? await readInput() : decode;
+  const terms = explainTag(text);
+  if (terms) {
+    const lines = terms.map(({ tag = "", value = "" }) => `${describe({ [tag]: value })}\n`);
+    stdout.print(json ? jsonLine({ terms }) : lines.join(""));
+    return "explained";
+  }
+  const messages = explain(text);
   stdout.print(json ? jsonLine({ messages }) : messages.map(explainedText).join("\n"));
   return messages.some(({ error }) => error) ? "malformed" : "explained";
 }
@@ -1384,18 +1466,20 @@ async function executeProbe(
   if (!yes && !process.stdin.isTTY) {
     throw new OptionError("probe", "--yes, or a keyboard (a TTY) to be asked at", undefined);
   }
-  stderr.print(`The terminal at ${host} port ${port} is asked what moves no money:\n`);
-  for (const [name, requests] of Object.entries(probes(duplicate))) {
-    for (const sent of requests) stderr.print(`  ${name}: ${printable(sent.join(" | "))}\n`);
-  }
   if (!yes) {
+    stderr.print(`The terminal at ${host} port ${port} is asked what moves no money:\n`);
+    for (const [name, requests] of Object.entries(probes(duplicate))) {
+      for (const sent of requests) stderr.print(`  ${name}: ${printable(sent.join(" | "))}\n`);
+    }
     stderr.print("Send this? (yes, oui) ");
-    const word = await readLine();
-    if (!/^(yes|oui)$/i.test(word)) {
-      throw new OptionError("probe", "yes or oui, so nothing is sent", word);
+    if (!/^(y|yes|o|oui)$/i.test(await readLine())) {
+      stderr.print("client.ts: nothing sent\n");
+      return "unsent";
     }
   }
-  const probed = await probe({ ...payment, ...messagesOn(stderr, logLevel), duplicate });
+  const onMessage = messagesOn(stderr, logLevel, true);
+  const hideSeconds = showSeconds(stderr);
+  const probed = await probe({ ...payment, onMessage, duplicate }).finally(hideSeconds);
   const best = probed.find(({ status }) => status === "answered") ??
     probed.find(({ status }) => status === "invalid");
   const status = (best ?? probed[0])?.status ?? "unanswered";

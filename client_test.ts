@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The point of sale against terminals, simulated and otherwise, and as a command.
 import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import process from "node:process";
@@ -12,7 +13,6 @@ import {
   type ExchangeError,
   type ExchangeOptions,
   explain,
-  packetsIn,
   pay,
   type PaymentOptions,
   probe,
@@ -521,7 +521,19 @@ test("what a program without types gives is refused by its name", async () => {
 const IDENTIFICATION = "CZ0040300CJ012012345678901CA00201CD001I";
 const IDENTIFIED = "CZ0040301CJ012012345678901CA00201CD001IAE00210";
 
-table<[dump: string, ...packets: string[]]>("packetsIn() reads what prints", {
+/** An answer of 300 bytes. */
+const LONG_ANSWER = `${IDENTIFIED}CF200${"x".repeat(200)}CH043${"y".repeat(43)}`;
+
+/** What xxd prints of a text. */
+function xxd(text: string, columns = 16): string {
+  return text.match(new RegExp(`.{1,${columns}}`, "gs"))!.map((line, index) => {
+    const offset = (index * columns).toString(16).padStart(8, "0");
+    const hex = Buffer.from(line, "latin1").toString("hex").replace(/.{4}(?=.)/g, "$& ");
+    return `${offset}: ${hex.padEnd(columns * 2.5)} ${line}\n`;
+  }).join("");
+}
+
+table<[dump: string, ...messages: string[]]>("explain() reads what prints", {
   "xxd": [
     `00000000: 435a 3030 3430 3330 3043 4a30 3132 3031  CZ0040300CJ01201
 00000010: 3233 3435 3637 3839 3031 4341 3030 3230  2345678901CA0020
@@ -583,7 +595,7 @@ table<[dump: string, ...packets: string[]]>("packetsIn() reads what prints", {
   ],
   "Wireshark, copied as hex stream": [
     "435a30303430333030434a303132303132333435363738393031434130303230314344303031490a",
-    `${IDENTIFICATION}\n`,
+    IDENTIFICATION,
   ],
   "Wireshark, a followed stream as hex dump": [
     `00000000  43 5a 30 30 34 30 33 30  30                        CZ004030 0
@@ -592,14 +604,33 @@ table<[dump: string, ...packets: string[]]>("packetsIn() reads what prints", {
     00000010  0d 0a                                              ..
 `,
     "CZ0040300CD001I",
-    "CZ0040301AE00210\r\n",
+    "CZ0040301AE00210",
   ],
-  "a text that looks like hex digits": [
-    "00000000: 3030 3131                                0011\n",
-    "0011",
+  "Wireshark, two exchanges": [
+    `00000000  43 5a 30 30 34 30 33 30  30                        CZ004030 0
+    00000000  43 5a 30 30 34 30 33 30  31 41 45 30 30 32 31 30   CZ004030 1AE00210
+00000009  43 5a 30 30 34 30 33 30  30                        CZ004030 0
+    00000010  43 5a 30 30 34 30 33 30  31 41 45 30 30 32 30 31   CZ004030 1AE00201
+`,
+    "CZ0040300",
+    "CZ0040301AE00210",
+    "CZ0040300",
+    "CZ0040301AE00201",
   ],
-  "nothing of the kind": ["0001 CZ0040300AE00210\n2026 AE00210\nabc\n0: 41 42\n4142434\n"],
-}, ([dump, ...packets]) => assert.deepEqual(packetsIn(dump), packets));
+  "xxd, of 300 bytes": [xxd(LONG_ANSWER), LONG_ANSWER],
+  "xxd -c 24": [xxd(LONG_ANSWER, 24), LONG_ANSWER],
+  "xxd -c 40, one line": [xxd(IDENTIFICATION, 40), IDENTIFICATION],
+  "a text that looks like hex digits": [xxd("CZ0040300CF0040011"), "CZ0040300CF0040011"],
+  "lines that look like those of a dump": [
+    `20261125  09 41\nrecu ${IDENTIFICATION}\n1234  56\n`,
+    IDENTIFICATION,
+  ],
+  "hex digits by chance": ["CC00300B", "CC00300B"],
+  "nothing of the kind": [
+    "0001 CZ0040300AE00210\n2026 AE00210\nabc\n0: 41 42\n4142434\n",
+    "CZ0040300AE00210",
+  ],
+}, ([dump, ...messages]) => assert.deepEqual(explain(dump).map(({ raw }) => raw), messages));
 
 /** An identification on a connection of its own, as tcpdump -X prints it; less of its addresses. */
 const TCPDUMP = String
@@ -663,6 +694,19 @@ table<[log: string, ...found: [raw: string, before?: string, after?: string][]]>
     "one line": [DEBIT + APPROVAL, [DEBIT], [APPROVAL]],
     "a message in a value": ["CZ0040300CF009CZ0040300 x", ["CZ0040300CF009CZ0040300", "", " x"]],
     "a message without CZ": ["CD001I\n", ["CD001I"]],
+    "lines with and without escapes": [
+      "CZ0040300CF003\\x07ab\nCZ0040300CF004\\x41\n",
+      ["CZ0040300CF003\x07ab"],
+      ["CZ0040300CF004\\x41"],
+    ],
+    "a receipt of several lines": [
+      "CZ0040300AE00210ZT022CK003100AK009REVC\nSVQ=\n 3 ms\n",
+      ["CZ0040300AE00210ZT022CK003100AK009REVC\nSVQ=", "", "\n 3 ms\n"],
+    ],
+    "a value of several lines": ["CZ0040300CF003a\nbCD001I\n", ["CZ0040300CF003a\nbCD001I"]],
+    "many messages in values": ["CF009CZ0040300".repeat(9000).replace(/^/, "CZ0040300"), [
+      `CZ0040300${"CF009CZ0040300".repeat(9000)}`,
+    ]],
   },
   ([log, ...found]) => {
     const got = explain(log).map(({ raw, before = "", after = "", error }) => {
@@ -675,7 +719,7 @@ table<[log: string, ...found: [raw: string, before?: string, after?: string][]]>
 
 table<[text: string, ...errors: (RegExp | undefined)[]]>("explain() says what is no message in", {
   "nothing": ["", /^at byte 0: expected a message, got nothing$/],
-  "blanks": [" \n", /^at byte 0: expected a tag of two letters A-Z, got " "$/],
+  "blanks": [" \n", /^at byte 0: expected a message, got nothing$/],
   "HTTP": ["GET / HTTP/1.1\r\n", /this looks like HTTP/],
   "a cut answer": [
     `a ${APPROVAL.slice(0, -2)}`,
@@ -683,7 +727,7 @@ table<[text: string, ...errors: (RegExp | undefined)[]]>("explain() says what is
   ],
   "a cut answer, and another": [
     `${APPROVAL.slice(0, -2)}\n${DEBIT}\n`,
-    /expected 6 characters for AC, got 5/,
+    /expected 6 characters for AC, got 4/,
     undefined,
   ],
   "a wrong length": [
@@ -692,6 +736,41 @@ table<[text: string, ...errors: (RegExp | undefined)[]]>("explain() says what is
   ],
   "a blank in a length": ["CZ0040300CA0 201", /^at byte 12: expected the length of CA .* got " "/],
   "characters counted in UTF-8": ["CZ0040300CF001€CD001I", /a CF in UTF-8 whose length counts/],
+  "a cut line": [`${IDENTIFIED}CG00642424\n`, /^at byte 56: expected 6 characters for CG, got 5$/],
+  "a cut line, and another": [
+    `${IDENTIFIED}CG00842424\n09 41\n${DEBIT}`,
+    /^at byte 56: expected 8 characters for CG, got 5$/,
+    undefined,
+  ],
+  "a cut line, escaped": [
+    `"${IDENTIFIED}CG00642424\\r\\n"`,
+    /^at byte 57: expected a tag of two letters A-Z, got "r"/,
+  ],
+  "many cut messages": [
+    "CZ0040300A".repeat(2000),
+    ...Array.from({ length: 2000 }, () => /expected the second letter of the tag after "A"/),
+  ],
+  "many cut messages in values": [
+    "CZ0040300CF005CZ004AB0".repeat(2000),
+    ...Array.from({ length: 4000 }, () => /expected 5 .* CF, got 0|expected 4 .* CZ, got 3/),
+  ],
+  "messages in values that end in none": [
+    `CZ0040300${"CF009CZ0040300".repeat(2000)}CF0!`,
+    ...Array.from({ length: 2001 }, () => /expected/),
+  ],
+  "a cut begin of many": ["CZ0".repeat(9000), /expected the length of CZ in three digits/],
+  "a dump with lines left out": [
+    xxd(LONG_ANSWER).replace(/^00000070.*\n00000080.*/m, "*"),
+    /^at byte 112: expected the next line of the dump, got the offset 00000090$/,
+  ],
+  "a dump whose last lines are left out": [
+    `${xxd(LONG_ANSWER).slice(0, 69 * 3)}*\n0000012c\n`,
+    /^at byte 48: expected the next line of the dump, got the offset 0000012c$/,
+  ],
+  "a dump of words": [
+    "0000000 5a43 3030 3034 3033 4330 3044 3130 0049\n000000f\n",
+    /: expected bytes, got words with their bytes swapped; hint: hexdump -C$/,
+  ],
   "a dump": ["435a30303430", /^at byte 6: expected 4 characters for CZ, got 1$/],
 }, ([log, ...errors]) => {
   const found = explain(log);
@@ -915,6 +994,61 @@ slow(
   },
 );
 
+slow("probe() gives each request its own time", async () => {
+  await using terminal = await listening((peer) => {
+    peer.socket.on("data", () => void sleep(700).then(() => peer.send(`${IDENTIFIED}\n`)));
+  });
+  const probed = await probeAt(terminal.port, { timeout: 1.2 });
+  assert.equal(probed.get("two on a connection")?.status, "answered");
+  assert.equal(probed.get("two on a connection, again")?.status, "answered");
+});
+
+slow("probe() tells of an answer to the first segment of a request", async () => {
+  await using terminal = await listening((peer) => {
+    peer.socket.on("data", () => peer.send(`${IDENTIFIED}\n`));
+  });
+  const probed = await probeAt(terminal.port);
+  const { status, early } = probed.get("in two segments")!;
+  assert.deepEqual([status, early], ["answered", `${IDENTIFIED}\n`]);
+  for (const [name, one] of probed) {
+    if (name !== "in two segments") assert.equal(one.early, undefined, name);
+  }
+});
+
+slow("probe() does not say that a terminal ended what it ended itself", async () => {
+  const errors = [undefined, "GET /"].map(async (answer) => {
+    await using terminal = await (answer ? answering(answer) : listening(() => {}));
+    const { closed, error } = (await probeAt(terminal.port)).get("two on a connection, again")!;
+    assert.equal(closed, undefined);
+    return error;
+  });
+  for (const error of await Promise.all(errors)) {
+    assert.equal(error, "not sent, what was sent before has no usable answer");
+  }
+});
+
+slow("probe() stops reading what does not end", async () => {
+  const floods = ["A", "\r"].flatMap((text) =>
+    ["", `${IDENTIFIED}\n`].map((answer) => ({ text, answer }))
+  );
+  await Promise.all(floods.map(async ({ text, answer }) => {
+    await using terminal = await listening(async (peer) => {
+      const asked = await peer.until(/CD001/).catch(() => undefined);
+      if (asked === undefined) return;
+      peer.send(answer);
+      if (answer) await sleep(100);
+      for (let sent = 0; sent < 100 && !peer.socket.destroyed; sent++) {
+        peer.send(text.repeat(65_536));
+        await sleep(1);
+      }
+    });
+    const { status, segments, error } = (await probeAt(terminal.port)).get("identification")!;
+    assert.ok(segments.map(({ raw }) => raw).join("").length <= 65_536);
+    assert.equal(status, answer ? "answered" : text === "A" ? "invalid" : "unanswered");
+    if (answer || text === "\r") assert.match(error ?? "", /^it sent more than 65536 bytes/);
+  }));
+});
+
 slow("probe() says when the terminal cannot be reached, and asks no more", async () => {
   const terminal = await terminalWith();
   await terminal.close();
@@ -973,7 +1107,7 @@ probe           answer      AE  AF    CZ        CJ           tags         segmen
 identification  12 ms       01  12    own 0301  own \\x1b[2J  CZ CJ AE AF  2         closed at 15 ms
 with CR LF      3 ms        10  none  as sent   none         CZ AE        1         kept
 two             unanswered                                   CZ           0
-two: what came before the request was sent is no answer to it and ignored, "late"
+two: before all was sent came "late"
 two: not sent, the connection had ended
 `,
   );
