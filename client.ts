@@ -953,7 +953,7 @@ export interface Probed {
   own: string[];
   /** What came, in its segments. */
   segments: { milliseconds: number; raw: string }[];
-  /** How the terminal ended the connection, if it did within a second after the answer. */
+  /** How the terminal ended the connection, if it did within half a second after the answer. */
   closed?: { how: "closed" | "reset"; milliseconds: number };
   /** What is wrong with the answer, or why there is none. */
   error?: string;
@@ -966,7 +966,7 @@ const PROBE_TIMEOUT = 10;
 /** Milliseconds between two segments of a request (our choice). */
 const BETWEEN_SEGMENTS = 50;
 /** Milliseconds that a connection is looked at after the answer, and a terminal rests (our choice). */
-const LOOK_AFTER = 1000;
+const LOOK_AFTER = 500;
 
 const NOT_SENT = "not sent";
 /** Most bytes that are read on a connection (our choice: an answer has a few hundred). */
