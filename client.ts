@@ -62,11 +62,11 @@ import {
   parseArgsConfig,
   printable,
   printableLines,
+  problemOf,
   ProtocolError,
   readValues,
   type Receipt,
   type Received,
-  repeatedField,
   seemsWhole,
   TAGS,
   toDecimal,
@@ -372,25 +372,30 @@ function shortened(text: string, most = 80): string {
   return `"${printable(text.length > most ? `${text.slice(0, most)}...` : text)}"`;
 }
 
-/** What is told of a connection that did not come about. */
+/** What is told to a person of a terminal that cannot be reached. */
+export function whyNotReached(
+  { code = "", message }: NodeJS.ErrnoException,
+  where: string,
+  isGivenUp = false,
+): string {
+  const check = isGivenUp ? "" : `; ${CHECK_SETTINGS}`;
+  return `cannot reach the terminal at ${where}: ${CONNECT_ERRORS[code] ?? message}${check}`;
+}
+
 function notReached(
   error: NodeJS.ErrnoException,
   where: string,
   request: Message,
   isGivenUp = false,
 ): ExchangeError {
-  const why = CONNECT_ERRORS[error.code ?? ""] ?? error.message;
-  const check = isGivenUp ? "" : `; ${CHECK_SETTINGS}`;
-  const message = `cannot reach the terminal at ${where}: ${why}${check}`;
+  const message = whyNotReached(error, where, isGivenUp);
   return new ExchangeError("unreachable", message, request, undefined, error.cause ?? error);
 }
 
-/** What a person should check when a terminal cannot be reached. */
-export const CHECK_SETTINGS =
+const CHECK_SETTINGS =
   "check its address, the port (8888 on most), and that it is set to Caisse-AP over IP";
 
-/** Why a terminal cannot be reached, by the code of the system's error. */
-export const CONNECT_ERRORS: Readonly<Record<string, string>> = {
+const CONNECT_ERRORS: Readonly<Record<string, string>> = {
   ECONNREFUSED: "nothing listens there",
   ENOTFOUND: "there is no host of that name",
   EAI_AGAIN: "the name cannot be looked up",
@@ -415,8 +420,7 @@ async function receive(
   const take = (received: Received): void => {
     const { raw, message, error } = received;
     onMessage("received", raw, message);
-    const repeated = repeatedField(received);
-    const problem = error?.message ?? (repeated && `tag ${repeated.tag} is there twice`);
+    const problem = problemOf(received);
     if (problem) fail("invalid", problem, message, error);
     else if (message["AE"] === "11" && request["BA"] !== "1") interim = message;
     else if (interim && message["AE"] === undefined) return; // the rest of it
@@ -806,9 +810,9 @@ export function explain(text: string): Explained[] {
     const receipts = message["ZT"]
       ? decodeReceipts(message["ZT"], (one) => warnings.push(one))
       : [];
-    const { tag } = repeatedField(received) ?? {};
-    const verdict: Verdict = tag
-      ? { status: "invalid", error: `tag ${tag} is there twice` }
+    const problem = problemOf(received);
+    const verdict: Verdict = problem
+      ? { status: "invalid", error: problem }
       : interpret(request, message);
     return { kind: "answer", ...received, warnings, verdict, receipts };
   });

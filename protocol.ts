@@ -362,6 +362,12 @@ export function repeatedField({ fields, message }: Received): Field | undefined 
   return fields.find(({ tag }) => seen.size === seen.add(tag).size);
 }
 
+/** Why an answer cannot be used whatever it says, if so: it is malformed, or has a tag twice. */
+export function problemOf(answer: Received): string | undefined {
+  const repeated = repeatedField(answer);
+  return answer.error?.message ?? (repeated && `tag ${repeated.tag} is there twice`);
+}
+
 /** Bytes as Latin-1 text, one character each. TextDecoder's "latin1" is Windows-1252. */
 function latin1(bytes: Uint8Array): string {
   let text = "";

@@ -33,7 +33,7 @@ import { once } from "node:events";
 import net from "node:net";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
-import { CHECK_SETTINGS, CONNECT_ERRORS } from "./client.ts";
+import { whyNotReached } from "./client.ts";
 import {
   type Deviation,
   DEVIATIONS,
@@ -52,9 +52,9 @@ import {
   OptionError,
   type Options,
   printable,
+  problemOf,
   ProtocolError,
   type Received,
-  repeatedField,
   seemsWhole,
   type Verdict,
 } from "./protocol.ts";
@@ -66,15 +66,18 @@ import {
   checkOptions,
   CLOSE_TIMEOUT,
   type Closing,
+  drawDelay,
   FAULTS,
   formatOutcome,
   HALF_CLOSE_WINDOW,
   Journal,
+  lostOf,
   MISSING_TAGS_GAP,
   type ModelName,
   type Outcome,
   outcomeFor,
   type OutcomeOrText,
+  pauseBefore,
   type ReadOutcome,
   type Reply,
   requestText,
@@ -425,7 +428,6 @@ interface Shared {
  * directions are read.
  */
 class Relay {
-  /** Resolves when both connections are closed. */
   readonly #onDone: () => void;
   readonly #pos: net.Socket;
   readonly #number: number;
@@ -640,8 +642,7 @@ class Relay {
     const { journal, place: { host, port }, onTried } = this.#shared;
     onTried(false);
     this.#close("terminal");
-    const why = CONNECT_ERRORS[error.code ?? ""] ?? error.message;
-    const text = `cannot reach the terminal at ${host} port ${port}: ${why}; ${CHECK_SETTINGS}`;
+    const text = whyNotReached(error, `${host} port ${port}`);
     const turn = this.#turn;
     if (turn) journal.warn(turn, { code: "unreachable", text }, "error");
     else this.#log("error", () => text);
@@ -783,30 +784,28 @@ class Relay {
     const { journal, shown } = this.#shared;
     const { CD: action, BA: atOnce } = turn.request;
     if (action !== "I" && atOnce !== "1") {
-      const [min, max] = typeof delay === "number" ? [delay, delay] : delay;
-      const seconds = min + Math.random() * (max - min);
-      await this.#sleepUntil(turn.arrived + seconds * 1000);
+      await this.#sleepUntil(turn.arrived + drawDelay(delay) * 1000);
     }
     const raw = tags && !error ? withTags(answered, tags) : answered;
-    const { segments, pause = 0, then }: Transmission = fault
+    const transmission: Transmission = fault
       ? FAULTS[fault].send(raw)
       : { segments: [raw + ending] };
+    const { segments, then } = transmission;
     const sent: Segment[] = [];
     for (const [index, segment] of segments.entries()) {
-      const wait = typeof pause === "number" ? pause : pause[index - 1] ?? 0;
+      const wait = pauseBefore(index, transmission);
       if (index > 0) await this.#sleepUntil(performance.now() + wait);
       if ((index > 0 && turn.gone !== undefined) || !this.#write(segment)) break;
       turn.sent += segment;
       sent.push({ milliseconds: since(turn), bytes: segment.length });
     }
     const whole = segments.join("");
-    const isLost = turn.sent !== whole || turn.gone !== undefined;
-    const isPart = isLost && turn.sent !== "" && turn.sent !== whole;
+    const lost = lostOf(turn.sent, whole, turn.gone !== undefined);
     if (whole === "") journal.nothing(turn);
     else {
       journal.answer(turn, {
-        ...wireMessage(shown.raw(isPart ? turn.sent : whole)),
-        ...(isLost && { lost: isPart ? "rest" : "all" }),
+        ...wireMessage(shown.raw(lost === "rest" ? turn.sent : whole)),
+        ...(lost && { lost }),
         ...(sent.length > 1 && { segments: sent }),
       }, since(turn));
     }
@@ -828,8 +827,7 @@ function prepare(socket: net.Socket, { keepAlive }: Settings): void {
 
 /** What an answer means for its request; one that is malformed or has a tag twice is not usable. */
 function verdictOf(request: Readonly<Message>, answer: Received): Verdict {
-  const repeated = repeatedField(answer);
-  const error = answer.error?.message ?? (repeated && `tag ${repeated.tag} is there twice`);
+  const error = problemOf(answer);
   return error === undefined ? interpret(request, answer.message) : { status: "invalid", error };
 }
 

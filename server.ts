@@ -112,6 +112,11 @@ export interface Transmission {
   then?: "close" | "reset";
 }
 
+/** Milliseconds to wait before a segment, by its index. */
+export function pauseBefore(index: number, { pause = 0 }: Transmission): number {
+  return typeof pause === "number" ? pause : pause[index - 1] ?? 0;
+}
+
 /** What can go wrong with an answer: in words, and on the wire. Bytes and pauses are our choice. */
 export const FAULTS = {
   silent: {
@@ -180,6 +185,13 @@ export interface Outcome {
   hangup?: boolean;
   /** Tags of the answer to set; "" leaves one out. */
   tags?: Message;
+}
+
+/** Seconds of a delay, drawn if it is a range. */
+export function drawDelay(delay: NonNullable<Outcome["delay"]>): number {
+  if (typeof delay === "number") return delay;
+  const [min, max] = delay;
+  return min + Math.random() * (max - min);
 }
 
 /** What else a word can say of an answer. */
@@ -893,6 +905,9 @@ export function answerTo(
   context: AnswerContext,
 ): Message {
   const { traits = {}, time, last } = context;
+  const failure = outcome.failure === ENDINGS.abandon
+    ? traits.abandon ?? ENDINGS.abandon
+    : outcome.failure;
   const answer = echo(request, traits);
   const { CD: action = "", CK: ck = "" } = request;
   if (answersAtOnce(request)) {
@@ -901,17 +916,12 @@ export function answerTo(
     return setTags(answer, { AE: action === "I" ? "10" : taken, ...outcome.tags });
   }
   if (movesMoney(action)) {
-    setTags(answer, moneyResult(request, outcome, context));
+    setTags(answer, moneyResult(request, outcome, failure, context));
     setTags(answer, outcome.tags); // which the receipt has too
     addReceipt(answer, ck, { answer, time }, traits.receipt);
   } else if (action === traits.status) addLast(answer, last);
-  else if (outcome.failure) {
-    const { abandon = ENDINGS.abandon } = traits;
-    setTags(answer, {
-      AE: "01",
-      AF: outcome.failure === ENDINGS.abandon ? abandon : outcome.failure,
-    });
-  } else if (action === "3") {
+  else if (failure) setTags(answer, { AE: "01", AF: failure });
+  else if (action === "3") {
     // AF is our choice, and so is a receipt where CK asks for none.
     if (last?.answer["AE"] !== "10") setTags(answer, { AE: "01", AF: last ? "07" : "10" });
     else {
@@ -957,12 +967,13 @@ function askedFor({ CC = "000" }: Readonly<Message>): string | undefined {
 }
 
 /**
- * The fields that tell how money was moved, or why not, in the order of the reference. (1) One
+ * The fields that tell how money was moved, or why not (AF), in the order of the reference. (1) One
  * without a value is left out.
  */
 function moneyResult(
   request: Readonly<Message>,
   { failure, card }: Outcome,
+  AF: string | undefined,
   { sellerContract, time, isDebit, traits = {} }: AnswerContext,
 ): Message {
   const { CF = "", IM = "" } = request;
@@ -970,14 +981,12 @@ function moneyResult(
   const { returnsCF, vendorTags } = traits;
   const cheque = request["CC"] === "00C";
   // For cheques an Ingenico answers AF 04 whatever the reason, and no card data on success. (1)
-  if (failure && cheque) return { AE: "01", AF: "04" };
-  if (failure === ENDINGS.abandon) {
-    return { ...(dropsCB && { CB: "" }), AE: "01", AF: traits.abandon ?? failure };
+  if (AF && cheque) return { AE: "01", AF: "04" };
+  if (AF === ENDINGS.refused && refusal) {
+    return { AC: randomDigits(6), AE: "01", AF: AF + refusal.detail.padEnd(AF_DETAIL) };
   }
-  if (failure === "04" && refusal) {
-    return { AC: randomDigits(6), AE: "01", AF: `04${refusal.detail.padEnd(AF_DETAIL)}` };
-  }
-  if (failure) return { AE: "01", AF: failure };
+  const isCBLess = dropsCB && failure === ENDINGS.abandon;
+  if (AF) return { ...(isCBLess && { CB: "" }), AE: "01", AF };
   if (vendorTags && request["CD"] === "1" && IM !== "" && !isDebit?.(IM)) {
     return { AE: "01", AF: "07" }; // the reason is our choice
   }
@@ -1248,9 +1257,8 @@ class Simulation implements Steered {
   }
 
   forget(register?: string): void {
-    for (const CA of register === undefined ? [...this.#attempts.keys()] : [register]) {
-      this.#attempts.delete(CA);
-    }
+    if (register === undefined) this.#attempts.clear();
+    else this.#attempts.delete(register);
     for (const [id, CA] of this.#debits) if (CA === (register ?? CA)) this.#debits.delete(id);
   }
 
@@ -1424,7 +1432,6 @@ class Simulation implements Steered {
     const { CA = "", CD: action } = request;
     const { duration, sellerContract } = this.script;
     const { delay = duration, fault, hangup = false, pending } = outcome;
-    const [min, max] = typeof delay === "number" ? [delay, delay] : delay;
     const atOnce = answersAtOnce(request);
     const last = this.#attempts.get(CA);
     const context: AnswerContext = {
@@ -1438,7 +1445,7 @@ class Simulation implements Steered {
     this.#warn(request, message, session);
     const answer = wireMessage(message);
     const reply: Reply = { answer, close: hangup };
-    if (!atOnce) reply.delay = min + Math.random() * (max - min);
+    if (!atOnce) reply.delay = drawDelay(delay);
     if (pending && !atOnce) reply.interim = wireMessage({ ...echo(request, traits), AE: "11" });
     if (traits.atOnce === "nothing" && request["BA"] === "1" && !outcome.tags?.["AE"]) {
       reply.transmission = { segments: [] };
@@ -1648,18 +1655,20 @@ export async function acceptAll<One extends Served>(
     socket.on("close", () => sockets.delete(socket));
     const one = serveOne(socket, number, () => {
       all.delete(one);
-      if (all.size === 0) empty.resolve();
+      if (all.size === 0) onEmpty();
     });
     all.add(one);
   });
-  let empty = Promise.withResolvers<void>();
+  let onEmpty = (): void => {};
   const { address: host, port } = await listen(server, wanted, name);
   const shut = async (): Promise<void> => {
-    empty = Promise.withResolvers();
-    if (all.size === 0) empty.resolve();
+    const empty = new Promise<void>((resolve) => {
+      onEmpty = resolve;
+      if (all.size === 0) resolve();
+    });
     for (const one of all) one.stop();
     server.close();
-    await Promise.all([once(server, "close"), empty.promise]);
+    await Promise.all([once(server, "close"), empty]);
   };
   let closed: Promise<void> | undefined;
   return {
@@ -1909,7 +1918,7 @@ class Connection implements FramerOwner {
     const reply = await turn.reply; // later than the requests that came with it
     if (turn.isOver || !reply) return;
     const { answer, interim, interimDelay = 0, delay = 0, onDue } = reply;
-    const { transmission, unanswered = false, close = false } = reply;
+    const { unanswered = false, close = false } = reply;
     const { callback } = this.#settings;
     let to = callback > 0 ? undefined : this.#socket;
     if (interimDelay > 0) await this.#sleepUntil(turn.arrived + interimDelay * 1000);
@@ -1923,13 +1932,14 @@ class Connection implements FramerOwner {
     if (delay > 0) await this.#sleepUntil(turn.arrived + delay * 1000);
     onDue?.();
     this.#journal.due(turn, answer);
-    const { segments, pause = 0, then }: Transmission = transmission ?? { segments: [answer.raw] };
+    const transmission = reply.transmission ?? { segments: [answer.raw] };
+    const { segments, then } = transmission;
     const isEnding = segments.length > 0 || then !== undefined;
     if (isEnding) to ??= await this.#callBack(turn, callback);
     if (turn.isOver) return; // the terminal was closed or reset meanwhile
     if (segments.length > 1) to?.setNoDelay(); // or the system puts them together
     for (const [index, segment] of segments.entries()) {
-      if (index > 0) await this.#sleep(typeof pause === "number" ? pause : pause[index - 1] ?? 0);
+      if (index > 0) await this.#sleep(pauseBefore(index, transmission));
       if (!to?.writable || (index > 0 && turn.gone !== undefined)) break;
       this.#send(turn, to, segment, segments.length > 1);
     }
@@ -1962,9 +1972,8 @@ class Connection implements FramerOwner {
   #tell(turn: Turn, whole: string, answer: WireMessage): void {
     const { sent, gone, milliseconds, sentSegments: segments } = turn;
     if (whole === "" && answer.raw !== "") return this.#journal.nothing(turn);
-    const isPart = sent !== "" && sent !== whole;
-    const lost = isPart ? "rest" : sent === whole && gone === undefined ? undefined : "all";
-    const raw = isPart ? sent : whole;
+    const lost = lostOf(sent, whole, gone !== undefined);
+    const raw = lost === "rest" ? sent : whole;
     const told = raw === answer.raw ? answer : readable(raw);
     const more = { ...(lost && { lost }), ...(segments && { segments }) };
     this.#journal.answer(turn, lost || segments ? { ...told, ...more } : told, milliseconds);
@@ -2099,6 +2108,12 @@ class Connection implements FramerOwner {
     this.#journal.over(turn);
     if (this.#socket.destroyed && this.#open.size === 0) this.#onDone();
   }
+}
+
+/** What was lost of an answer, by what of it was sent, and whether the POS had left. */
+export function lostOf(sent: string, whole: string, hasLeft: boolean): Sent["lost"] {
+  if (sent !== "" && sent !== whole) return "rest";
+  return sent === whole && !hasLeft ? undefined : "all";
 }
 
 /** Resets a connection. While it is being ended Node cannot, and would keep the socket for ever. */
