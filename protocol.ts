@@ -656,7 +656,12 @@ export class MessageFramer {
     if (this.#reader.state !== "whole") return;
     const milliseconds = this.#owner.pause(this.#reader.message);
     if (milliseconds <= 0) this.#take();
-    else if (milliseconds < Infinity) this.#timer = setTimeout(() => this.#take(), milliseconds);
+    else if (milliseconds < Infinity) this.#timer = setTimeout(() => this.#paused(), milliseconds);
+  }
+
+  /** Takes the message, but first reads what came if the program was too busy to read. */
+  #paused(): void {
+    this.#timer = setTimeout(() => this.#take(), 0);
   }
 
   #take(): void {

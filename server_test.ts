@@ -643,6 +643,19 @@ slow("a request is put together however it is split", async () => {
   }));
 });
 
+test("a gap that only a busy program saw is none: what has come is read first", async () => {
+  await using terminal = await terminalWith({ outcome: "refused" });
+  await using peer = await Peer.connect(terminal.port);
+  peer.send(DEBIT);
+  await sleep(5); // less than the gap: the terminal has read it, and waits for more
+  setImmediate(() => { // after which a runtime looks at its timers first
+    peer.send("CF004late");
+    const end = performance.now() + 60;
+    while (performance.now() < end);
+  });
+  assert.match(await peer.until(/AF/), /CF004late/);
+});
+
 slow("a request without a line end is over after the gap, and not before", async () => {
   await using terminal = await terminalWith({ outcome: "refused", gap: 200 });
   await using peer = await Peer.connect(terminal.port);
