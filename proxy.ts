@@ -1106,7 +1106,7 @@ export interface Comparison {
 /** Milliseconds within which an answer is at once: longer, and a person had part in it (our choice). */
 const AT_ONCE = 1_000;
 /** Seconds that the simulated terminal takes for one that is not. */
-const LATER = 0.5;
+const LATER = 1;
 /** Most milliseconds that a pause between segments is waited for, and an answer. */
 const [MAX_PAUSE, ANSWER_TIMEOUT] = [2_000, 5_000];
 /** Milliseconds after which the simulated terminal gives no answer either. */
