@@ -1306,7 +1306,7 @@ slow("an answer after seconds, in part, with another card or AE 11 first", async
     line("answer", 1, 1, { raw: encodeText({ ...paid, AE: "11" }), milliseconds: 100 }) +
     line("answer", 1, 1, { raw, milliseconds: 12_345 });
   const [comparison] = await compareRecording(recording);
-  assert.equal(comparison?.outcome, "success,delay=0.5,CC=006,CI=3,CB=5000");
+  assert.equal(comparison?.outcome, "success,delay=1,CC=006,CI=3,CB=5000");
   const found = comparison?.differences.map(({ what }) => what);
   assert.deepEqual(found, ["interim", "tags"]); // AA, AI and AB: it cannot be told that this card has none
 });
