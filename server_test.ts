@@ -400,7 +400,7 @@ slow("a duplicate is about the last attempt of that cash register, and its amoun
   await lost.closed;
   assert.equal((await duplicate("01"))["CB"], "5"); // a payment whose answer did not arrive
   const before = terminal.transactions.length;
-  terminal.nextOutcome("success,delay=0.2,CB=6");
+  terminal.nextOutcome("success,delay=1,CB=6");
   const slow = ask(port, DEBIT);
   await came(terminal, before + 1);
   // Neither the one that is under way nor the one before, which a till would take for it.
@@ -2165,11 +2165,11 @@ test(
 );
 
 slow("a request that was there in time does not end its connection later", async () => {
-  await using terminal = await terminalWith({ requestTimeout: 200, outcome: "refused" });
+  await using terminal = await terminalWith({ requestTimeout: 600, outcome: "refused" });
   await using peer = await Peer.connect(terminal.port);
   for (const _ of [1, 2]) {
     assert.equal((await peer.ask(DEBIT))["AF"], "04");
-    await sleep(250);
+    await sleep(650);
   }
   assert.equal(peer.socket.writable, true);
 });
