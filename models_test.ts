@@ -78,13 +78,17 @@ const SEEN: Record<ModelName, Partial<Record<keyof Traits, Check>>> = {
       assert.deepEqual([CZ, CJ], ["0301", "330538600404"]);
     },
     async dropsCB(terminal) {
-      terminal.nextOutcome("abandon", "abandon,CB=7", "refused");
-      const [none, own, kept] = [
+      terminal.nextOutcome("abandon", "abandon", "abandon,emptyamount", "abandon,CB=7", "refused");
+      const [none, cheque, empty, own, kept] = [
+        await ask(terminal.port, DEBIT_MESSAGE),
+        await ask(terminal.port, { ...DEBIT_MESSAGE, CC: "00C" }),
         await ask(terminal.port, DEBIT_MESSAGE),
         await ask(terminal.port, DEBIT_MESSAGE),
         await ask(terminal.port, DEBIT_MESSAGE),
       ];
       assert.deepEqual([none["AF"], "CB" in none], ["11", false]);
+      assert.deepEqual([cheque["AF"], "CB" in cheque], ["04", false]);
+      assert.deepEqual([empty["AF"], empty["CB"]], ["11", ""]);
       assert.deepEqual([own["CB"], kept["CB"]], ["7", "11245"]);
     },
     async failsOn(terminal) {
@@ -95,6 +99,19 @@ const SEEN: Record<ModelName, Partial<Record<keyof Traits, Check>>> = {
         code: "refused-tag",
         text: "BF: desk5000 answers AF 09 to it",
         tag: "BF",
+      });
+      terminal.nextOutcome("05", "truncate", "AE=10,AF=");
+      const request = { ...DEBIT_MESSAGE, BF: "1" };
+      assert.equal((await ask(terminal.port, request))["AF"], "05");
+      await using peer = await Peer.connect(terminal.port);
+      peer.send(encodeText(request));
+      await peer.closed;
+      assert.match(peer.text, /AE00201AF0020$/);
+      assert.deepEqual(await ask(terminal.port, request), {
+        ...request,
+        CZ: "0301",
+        CJ: "330538600404",
+        AE: "10",
       });
     },
     async busy(terminal) {
@@ -126,6 +143,14 @@ const SEEN: Record<ModelName, Partial<Record<keyof Traits, Check>>> = {
       assert.deepEqual([AE, peer.text], ["10", ""]);
       terminal.nextOutcome("success,AE=11");
       assert.equal((await peer.ask({ ...DEBIT_MESSAGE, BA: "1" }))["AE"], "11");
+      const { AF } = await ask(terminal.port, { ...DEBIT_MESSAGE, BA: "1", TI: "x" });
+      assert.equal(AF, "09");
+      // The till heard nothing, and pays again.
+      peer.send(encodeText({ ...DEBIT_MESSAGE, CA: "05", BA: "1" }));
+      peer.send(encodeText({ ...DEBIT_MESSAGE, CA: "05", BA: "1" }));
+      await eventually(() => terminal.transactions.length === 6, "the second");
+      const codes = terminal.transactions.at(-1)?.warnings.map(({ code }) => code);
+      assert.deepEqual(codes, ["paid-twice"]);
     },
     async refuses({ port }) {
       for (const tag of ["TI", "LB"]) {
@@ -190,6 +215,7 @@ const SEEN: Record<ModelName, Partial<Record<keyof Traits, Check>>> = {
     async lacks({ port }) {
       const { AE, AF } = await ask(port, { ...PUBLISHED, CD: "2" });
       assert.deepEqual([AE, AF], ["01", "12"]);
+      assert.equal((await ask(port, { ...MONEYLESS, CD: "3" }))["AF"], "10"); // there was no attempt
     },
     async returnsCF(terminal) {
       terminal.nextOutcome("success", "abandon");
@@ -220,8 +246,10 @@ const SEEN: Record<ModelName, Partial<Record<keyof Traits, Check>>> = {
       assert.equal((await ask(terminal.port, { ...MONEYLESS, CD: "B" }))["AF"], "06");
     },
     async approvedAF({ port }) {
-      const { AE, AF } = await ask(port, PUBLISHED);
-      assert.deepEqual([AE, AF], ["10", "01"]);
+      for (const CC of ["000", "00C"]) {
+        const { AE, AF } = await ask(port, { ...PUBLISHED, CC });
+        assert.deepEqual([AE, AF], ["10", "01"]);
+      }
     },
     async mask({ port }) {
       assert.match((await ask(port, PUBLISHED))["AA"] ?? "", /^\d{6}\*{6}\d{4}$/);
@@ -251,6 +279,15 @@ const SEEN: Record<ModelName, Partial<Record<keyof Traits, Check>>> = {
       terminal.change({ duration: 60 });
       const { AE, AF } = await ask(terminal.port, { ...PUBLISHED, BA: "1" });
       assert.deepEqual([AE, AF], ["10", undefined]);
+      terminal.nextOutcome("07,close", "07", "refused");
+      const request = { ...PUBLISHED, BA: "1" };
+      await using lost = await Peer.connect(terminal.port);
+      lost.send(encodeText(request));
+      await lost.closed;
+      const cannot = await ask(terminal.port, request);
+      assert.deepEqual([cannot["AE"], cannot["AF"]], ["01", "07"]);
+      assert.deepEqual(terminal.transactions.at(-1)?.warnings, []); // the first was not paid
+      assert.equal((await ask(terminal.port, request))["AE"], "10"); // can be taken, fails later
     },
     async vendorTags(terminal) {
       const { AP, AQ, ID = "", CH } = await ask(terminal.port, {
@@ -266,6 +303,9 @@ const SEEN: Record<ModelName, Partial<Record<keyof Traits, Check>>> = {
       assert.deepEqual([known["AE"], known["IM"]], ["10", ID]);
       const unknown = await ask(terminal.port, { ...credit, IM: "1" });
       assert.deepEqual([unknown["AE"], unknown["AF"]], ["01", "07"]);
+      const deferred = await ask(terminal.port, { ...PUBLISHED, CD: "7" });
+      const credited = await ask(terminal.port, { ...credit, IM: deferred["ID"] ?? "" });
+      assert.equal(credited["AE"], "10");
       assert.equal((await ask(terminal.port, credit))["AE"], "10");
       terminal.reset("02");
       assert.equal((await ask(terminal.port, { ...credit, IM: ID }))["AE"], "10");
@@ -287,6 +327,11 @@ const SEEN: Record<ModelName, Partial<Record<keyof Traits, Check>>> = {
       terminal.change({ outcome: "refused" }); // which is about payments
       assert.deepEqual(await told(), ["10", "01", "424242", "12345", undefined]);
       assert.deepEqual(terminal.transactions[0]?.warnings, []);
+      terminal.nextOutcome("forbidden"); // nor does it take what is queued, or ask a person
+      terminal.change({ interactive: true, duration: 60 });
+      assert.deepEqual(await told(), ["10", "01", "424242", "12345", undefined]);
+      terminal.change({ interactive: false, duration: 0 });
+      assert.equal((await ask(terminal.port, PUBLISHED))["AF"], "05");
     },
     async notes(terminal) {
       terminal.change({ duration: 60, outcome: "07,delay=0" });
@@ -301,6 +346,11 @@ const SEEN: Record<ModelName, Partial<Record<keyof Traits, Check>>> = {
       await ask(terminal.port, { ...request, CF: "\xa7" });
       const codes = terminal.transactions.map(({ warnings }) => warnings.map(({ code }) => code));
       assert.deepEqual(codes, [[], ["private-data"], ["private-data"]]);
+    },
+    async notes(terminal) {
+      assert.equal((await ask(terminal.port, { ...DEBIT_MESSAGE, CK: "121" }))["AE"], "10");
+      const [{ warnings }] = terminal.transactions as [Terminal["transactions"][0]];
+      assert.deepEqual(warnings.map(({ code }) => code), ["one-receipt"]); // which is no deviation
     },
   },
   v240m: {

@@ -57,7 +57,7 @@ const FRENCH_TAGS: Readonly<Record<string, string>> = {
   AP: "date de l'opération",
   AQ: "numéro de série du terminal",
   ID: "identifiant de la transaction",
-  IM: "identifiant (ID) du débit que crédite l'opération",
+  IM: "identifiant (ID) du débit remboursé",
   ZT: "ticket : les champs CK et AK",
 };
 
@@ -69,6 +69,7 @@ const FRENCH_WORDS: Readonly<Record<keyof typeof FAULTS | keyof typeof FLAGS, st
   truncate: "réponse coupée dans son dernier champ",
   garbage: "des octets qui ne sont pas un message",
   split: "réponse en plusieurs segments",
+  emptyamount: "CB vide (longueur 000) dans la réponse",
   dribble: "réponse octet par octet",
   pending: "AE 11 d'abord, la réponse finale ensuite",
   hangup: "connexion fermée après la réponse",
@@ -93,7 +94,7 @@ const FRENCH_WARNINGS: Readonly<
   "zero-amount": "montant nul",
   "one-digit-amount": "montant d'un seul chiffre",
   "private-data": "données privées hors norme",
-  "partial-payment": "BF met en échec des Ingenico récents",
+  "partial-payment": "BF fait échouer les Ingenico récents",
   "unknown-tag": "champ inconnu",
   "unknown-application": "application inconnue",
   "unknown-action": "action inconnue",
@@ -127,14 +128,15 @@ const FRENCH_MODELS: { readonly [Name in ModelName]?: string } = {
 const FRENCH_NOTES: Readonly<Record<string, string>> = {
   "cheques: AF 04 whatever the reason, and no card data, as the reference":
     "chèques : AF 04 quelle que soit la raison, et pas de données de carte, comme la référence",
-  "set so, it answers on a connection of its own to port 20006: --callback 20006":
-    "réglé ainsi, il répond sur sa propre connexion, vers le port 20006 : --callback 20006",
+  "if set so, it connects to port 20006 of the POS to answer: --callback 20006":
+    "s'il est paramétré ainsi, il répond en se connectant au port 20006 de la caisse : --callback 20006",
   "asleep, or without the protocol, it refuses connections: stop the terminal":
     "en veille, ou sans le protocole, il refuse les connexions : arrêtez le terminal",
   "other tags may appear: TAG=VALUE of an outcome":
     "d'autres champs peuvent apparaître : TAG=VALEUR dans une issue",
   "not in the foreground, it answers AE 01 at once: --outcome 07,delay=0":
     "s'il n'est pas au premier plan, il répond AE 01 aussitôt : --outcome 07,delay=0",
+  "takes CK 121, as the reference": "accepte CK 121, comme la référence",
   "a duplicate is about the last attempt, as with the reference":
     "un duplicata porte sur la dernière tentative, comme avec la référence",
 };
@@ -146,7 +148,7 @@ const FRENCH_TOLD: Told = {
   returnsCF: (count) => `renvoie ${count} caractères de CF`,
   takesCF: (count) => `accepte un CF de ${count} caractères`,
   abandon: (code) => `abandon : AF ${code}`,
-  dropsCB: () => "abandon : sans CB",
+  dropsCB: () => "abandon : sans CB, ou avec un CB vide (abandon,emptyamount)",
   approvedAF: (code) => `AF ${code} à côté d'AE 10`,
   refusal: ({ detail }) => `refus : avec AC, et AF 04 suivi de ${detail}`,
   statusFirst: () => "AF 09 : AE et AF avant les champs renvoyés",
@@ -162,7 +164,7 @@ const FRENCH_TOLD: Told = {
   lacks: (actions) => `AF 12 à CD ${actions.join(" ")}`,
   vendorTags: () => [
     "AP, AQ et ID dans les réponses",
-    "l'IM d'un crédit est l'ID d'un débit (AF 07 à un autre est notre choix)",
+    "IM d'un crédit reprend l'ID du débit (AF 07 si ce débit est inconnu : notre choix)",
   ],
   status: (action) =>
     `CD ${action} dit comment la dernière transaction a fini (sa forme est notre choix)`,
@@ -170,7 +172,7 @@ const FRENCH_TOLD: Told = {
   busy: () => "occupé, il ne lit aucune demande avant d'être libre : avec --exclusive",
   screens: ({ failed, none }) => [
     `duplicata d'un échec : son écran affiche ${failed}`,
-    `duplicata de rien : son écran affiche ${none}`,
+    `duplicata sans paiement avant : son écran affiche ${none}`,
   ],
   notes: (texts) => texts.map((text) => FRENCH_NOTES[text] ?? text),
 };
@@ -723,7 +725,7 @@ const TEXT = {
   receipt: ["Receipt", "Ticket"],
   tear: ["Tear off", "Détacher"],
   red: ["Abandon (red key)", "Abandonner (touche rouge)"],
-  yellow: ["Correct: card and words as before", "Corriger : carte et mots comme avant"],
+  yellow: ["Correct: card and words as before", "Corriger : revenir à la carte et aux mots d'avant"],
   green: ["Accept (green key)", "Accepter (touche verte)"],
   decide: ["You decide", "À vous de décider"],
   nobody: ["No till is waiting.", "Aucune caisse n'attend."],

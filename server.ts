@@ -36,6 +36,7 @@ import {
   deviations,
   encodeReceipt,
   encodeText,
+  type Field,
   type FramerOwner,
   helpRow,
   helpText,
@@ -149,6 +150,11 @@ export const FAULTS = {
     help: "the answer in segments, cut in a tag, a length, a value and between fields",
     send: (raw: string): Transmission => ({ segments: split(raw), pause: 50 }),
   },
+  emptyamount: {
+    told: "empty amounts",
+    help: "CB with length 000 in the answer, whatever it says", // a Desk/5000 after its red button (5)
+    send: (raw: string): Transmission => ({ segments: [withEmptyAmount(raw)] }),
+  },
   dribble: {
     told: "dribbled answers",
     help: "the answer byte by byte, in about a second",
@@ -159,10 +165,26 @@ export const FAULTS = {
 /** What goes wrong with an answer. */
 export type Fault = keyof typeof FAULTS;
 
+/** The fields of an answer. */
+function fieldsOf(raw: string): readonly Field[] {
+  const [received] = new MessageReader().feed(`${raw}\n`);
+  return received?.fields ?? [];
+}
+
+/** An answer with CB of no length, before AE if it has none. What is no answer stays as it is. */
+function withEmptyAmount(raw: string): string {
+  const fields = fieldsOf(raw);
+  const amount = fields.find(({ tag }) => tag === "CB");
+  const { at } = amount ?? fields.find(({ tag }) => tag === "AE") ?? {};
+  if (at === undefined) return raw;
+  const empty = "CB000";
+  const taken = amount ? empty.length + amount.value.length : 0;
+  return raw.slice(0, at) + empty + raw.slice(at + taken);
+}
+
 /** Cuts a message inside a value and a length, before its last field and inside that one's tag. */
 function split(raw: string): string[] {
-  const reader = new MessageReader();
-  const [{ fields } = { fields: [] }] = reader.feed(`${raw}\n`);
+  const fields = fieldsOf(raw);
   const last = fields.at(-1)?.at ?? 0;
   const long = fields.find(({ value }) => value.length > 1)?.at ?? 0;
   const cuts = [0, long + 6, (fields.at(-2)?.at ?? 0) + 3, last, last + 1].sort((a, b) => a - b);
@@ -429,7 +451,7 @@ export const MODELS = {
     known: {
       "5": {
         identity: { CZ: "0301", CJ: "330538600404" },
-        dropsCB: true, // seen empty as well
+        dropsCB: true,
         failsOn: ["BF"],
         busy: "unread",
       },
@@ -446,7 +468,7 @@ export const MODELS = {
       "10": {
         port: 20_002,
         notes: [
-          "set so, it answers on a connection of its own to port 20006: --callback 20006",
+          "if set so, it connects to port 20006 of the POS to answer: --callback 20006",
           "asleep, or without the protocol, it refuses connections: stop the terminal",
         ],
       },
@@ -482,7 +504,10 @@ export const MODELS = {
       },
     },
   },
-  viva: { is: "Viva on Android: PAX", known: { "8": { takesCF: 183 } } },
+  viva: {
+    is: "Viva on Android: PAX",
+    known: { "8": { takesCF: 183, notes: ["takes CK 121, as the reference"] } },
+  },
   v240m: {
     is: "Verifone V240m",
     known: {
@@ -522,7 +547,7 @@ const TOLD: Told = {
   returnsCF: (count) => `gives back ${count} characters of CF`,
   takesCF: (count) => `takes a CF of ${count} characters`,
   abandon: (code) => `abandon: AF ${code}`,
-  dropsCB: () => "abandon: without CB",
+  dropsCB: () => "abandon: without CB, or with an empty one (abandon,emptyamount)",
   approvedAF: (code) => `AF ${code} beside AE 10`,
   refusal: ({ detail }) => `refused: with AC, and AF 04 followed by ${detail}`,
   statusFirst: () => "AF 09: AE and AF before what is given back",
@@ -908,19 +933,18 @@ export function answerTo(
   const failure = outcome.failure === ENDINGS.abandon
     ? traits.abandon ?? ENDINGS.abandon
     : outcome.failure;
+  const refusal = refusalOf(request, traits);
+  if (refusal) return setTags(notServed(request, failure || refusal, traits), outcome.tags);
   const answer = echo(request, traits);
   const { CD: action = "", CK: ck = "" } = request;
-  if (answersAtOnce(request)) {
-    if (action === "I") setTags(answer, { CB: "", CE: "" });
-    const taken = traits.atOnce === "10" ? "10" : "11";
-    return setTags(answer, { AE: action === "I" ? "10" : taken, ...outcome.tags });
-  }
-  if (movesMoney(action)) {
+  if (action === "I") setTags(answer, { CB: "", CE: "", AE: "10" });
+  else if (action === traits.status) addLast(answer, last);
+  else if (request["BA"] === "1") setTags(answer, takenAtOnce(failure, traits));
+  else if (movesMoney(action)) {
     setTags(answer, moneyResult(request, outcome, failure, context));
     setTags(answer, outcome.tags); // which the receipt has too
     addReceipt(answer, ck, { answer, time }, traits.receipt);
-  } else if (action === traits.status) addLast(answer, last);
-  else if (failure) setTags(answer, { AE: "01", AF: failure });
+  } else if (failure) setTags(answer, { AE: "01", AF: failure });
   else if (action === "3") {
     // AF is our choice, and so is a receipt where CK asks for none.
     if (last?.answer["AE"] !== "10") setTags(answer, { AE: "01", AF: last ? "07" : "10" });
@@ -956,9 +980,30 @@ function echo(request: Readonly<Message>, { identity, copies, returnsCF }: Trait
   return fields;
 }
 
-/** Whether the duration does not apply: to an identification, and after BA 1. */
-function answersAtOnce(request: Readonly<Message>): boolean {
-  return request["CD"] === "I" || request["BA"] === "1";
+/** The AF with which a model refuses a request that the reference serves, if it does. */
+function refusalOf(request: Readonly<Message>, traits: Traits): string | undefined {
+  const { lacks = [] } = traits;
+  if (lacks.includes(request["CD"] ?? "")) return "12";
+  return refusedTag(request, traits) && "09";
+}
+
+/** The tag of a request that a model refuses, if there is one. */
+function refusedTag(request: Readonly<Message>, traits: Traits): string | undefined {
+  const { refuses = [], failsOn = [] } = traits;
+  return [...refuses, ...failsOn].find((tag) => tag in request);
+}
+
+/** The answer to BA 1. A terminal that answers AE 10 says so when it cannot take the request. (3) */
+function takenAtOnce(failure: string | undefined, { atOnce }: Traits): Message {
+  if (atOnce !== "10") return { AE: "11" };
+  return failure === "07" ? { AE: "01", AF: failure } : { AE: "10" };
+}
+
+/** Whether no person has part in the answer, and the duration does not apply. */
+function answersAtOnce(request: Readonly<Message>, traits: Traits): boolean {
+  const { CD, BA } = request;
+  return CD === "I" || CD === traits.status || BA === "1" ||
+    refusalOf(request, traits) !== undefined;
 }
 
 /** The application that a request asks for. CC 000 (any) and 00C (cheque) ask for none. */
@@ -980,17 +1025,16 @@ function moneyResult(
   const { dropsCB, refusal, approvedAF = "", mask = "#", AL = "" } = traits;
   const { returnsCF, vendorTags } = traits;
   const cheque = request["CC"] === "00C";
-  // For cheques an Ingenico answers AF 04 whatever the reason, and no card data on success. (1)
-  if (AF && cheque) return { AE: "01", AF: "04" };
-  if (AF === ENDINGS.refused && refusal) {
+  if (AF === ENDINGS.refused && refusal && !cheque) {
     return { AC: randomDigits(6), AE: "01", AF: AF + refusal.detail.padEnd(AF_DETAIL) };
   }
   const isCBLess = dropsCB && failure === ENDINGS.abandon;
-  if (AF) return { ...(isCBLess && { CB: "" }), AE: "01", AF };
+  // For cheques an Ingenico answers AF 04 whatever the reason, and no card data on success. (1)
+  if (AF) return { ...(isCBLess && { CB: "" }), AE: "01", AF: cheque ? "04" : AF };
   if (vendorTags && request["CD"] === "1" && IM !== "" && !isDebit?.(IM)) {
     return { AE: "01", AF: "07" }; // the reason is our choice
   }
-  if (cheque) return { AE: "10" };
+  if (cheque) return { AE: "10", AF: approvedAF };
   const asked = askedFor(request);
   const known = asked === undefined || card
     ? CARDS[card ?? "cbcontact"]
@@ -1024,7 +1068,7 @@ const TERMINAL = "00000001";
 /** Adds to an answer how the last attempt of a cash register ended. (9) */
 function addLast(answer: Message, last: Attempt | undefined): void {
   if (!last) return void setTags(answer, { AE: "01", AF: "10" });
-  const { CZ: _CZ, CJ: _CJ, CD: _CD, CK: _CK, ZT: _ZT, ...result } = last.answer;
+  const { CZ: _CZ, CJ: _CJ, CD: _CD, CK: _CK, BA: _BA, ZT: _ZT, ...result } = last.answer;
   Object.assign(answer, result);
 }
 
@@ -1144,6 +1188,8 @@ export interface Session extends About {
   readonly signal: AbortSignal;
   /** Set while the terminal has not read the request, as far as its POS can tell. */
   unread?: boolean;
+  /** Whether money was moved, once that is known. Default: as the answer says. */
+  paid?: boolean;
   /** Called once, when the transaction is over in whatever way. */
   onOver?: (session: Session) => void;
 }
@@ -1220,7 +1266,8 @@ export interface Steered {
  * queue, if any.
  */
 export function outcomeFor(request: Readonly<Message>, script: Settings): Outcome | undefined {
-  if (request["CD"] === "I") return undefined;
+  const { CD } = request;
+  if (CD === "I" || CD === TRAITS[script.model].status) return undefined;
   const amount = withoutZeros(request["CB"] ?? "");
   const matches = ([wanted]: readonly [amount: string, outcome: Outcome]): boolean =>
     wanted.startsWith("*")
@@ -1287,7 +1334,9 @@ class Simulation implements Steered {
     session.onOver = this.#onOver;
     const { CA = "", CD } = request;
     if (movesMoney(CD)) this.#paying.set(session.transaction, CA);
-    const asksPerson = this.script.interactive && !answersAtOnce(request);
+    const refused = refusedTag(request, traits);
+    if (refused) this.#journal.warn(session, warning("refused-tag", refused, this.script.model));
+    const asksPerson = this.script.interactive && !answersAtOnce(request, traits);
     const source = outcomeFor(request, this.script) ??
       (asksPerson ? this.#askPerson : this.script.outcome);
     return typeof source === "function"
@@ -1305,18 +1354,13 @@ class Simulation implements Steered {
 
   /** The AF that a request is refused with, if it is. */
   #refusal(request: Readonly<Message>, session: Session): string | undefined {
-    const { strict, model } = this.script;
-    const { refuses = [], failsOn = [], lacks = [], status } = this.#traits;
+    const { strict } = this.script;
+    const { status } = this.#traits;
     const isRefused = ({ code }: Deviation): boolean =>
       DEVIATIONS[code] === "always" || (strict && DEVIATIONS[code] === "strict");
     if (session.deviations.some(isRefused)) return "09";
-    const refused = [...refuses, ...failsOn].find((tag) => tag in request);
-    if (refused) {
-      this.#journal.warn(session, warning("refused-tag", refused, model));
-      return "09";
-    }
     const { CA = "", CD = "" } = request;
-    if (lacks.includes(CD) || (!ACTIONS.has(CD) && CD !== status)) return "12";
+    if (!ACTIONS.has(CD) && CD !== status) return "12";
     if (this.#isBusy) this.#journal.warn(session, warning("busy", "answered AF 07"));
     else if ((CD === "3" || CD === status) && [...this.#paying.values()].includes(CA)) {
       this.#journal.warn(session, warning("too-early")); // busy (3), as far as this register knows
@@ -1418,7 +1462,8 @@ class Simulation implements Steered {
     this.#paying.delete(session.transaction);
     keep(this.#attempts, CA, { answer, time: session.received });
     const { AE, ID } = answer;
-    if (CD === "0" && AE === "10" && ID) keep(this.#debits, ID, CA);
+    session.paid = AE === "10";
+    if (session.paid && ID && (CD === "0" || CD === "7")) keep(this.#debits, ID, CA);
   }
 
   /** Does what is asked for. */
@@ -1432,7 +1477,7 @@ class Simulation implements Steered {
     const { CA = "", CD: action } = request;
     const { duration, sellerContract } = this.script;
     const { delay = duration, fault, hangup = false, pending } = outcome;
-    const atOnce = answersAtOnce(request);
+    const atOnce = answersAtOnce(request, traits);
     const last = this.#attempts.get(CA);
     const context: AnswerContext = {
       sellerContract,
@@ -1447,7 +1492,7 @@ class Simulation implements Steered {
     const reply: Reply = { answer, close: hangup };
     if (!atOnce) reply.delay = drawDelay(delay);
     if (pending && !atOnce) reply.interim = wireMessage({ ...echo(request, traits), AE: "11" });
-    if (traits.atOnce === "nothing" && request["BA"] === "1" && !outcome.tags?.["AE"]) {
+    if (traits.atOnce === "nothing" && message["AE"] === "11" && !outcome.tags?.["AE"]) {
       reply.transmission = { segments: [] };
       reply.unanswered = true;
     }
@@ -1458,9 +1503,12 @@ class Simulation implements Steered {
       this.#journal.shows(session, screen);
     }
     if (action === "B" && message["AE"] !== "01") reply.onDue = () => this.forget(CA); // of that register only, so that tests run side by side (our choice)
-    if (movesMoney(action)) {
+    const isRefused = message["AE"] === "01" && refusalOf(request, traits) !== undefined;
+    if (movesMoney(action) && !isRefused) {
       // After BA 1 the payment is made all the same, though its answer does not tell how it ended.
-      const result = atOnce ? answerTo({ ...request, BA: "0" }, outcome, context) : message;
+      const result = request["BA"] === "1"
+        ? answerTo({ ...request, BA: "0" }, outcome, context)
+        : message;
       reply.onDue = () => this.#remember(request, result, session);
     }
     return reply;
@@ -2564,7 +2612,8 @@ export class Journal {
     const same = request["CD"] === CD && request["CB"] === CB && request["CE"] === CE;
     const damaged = answer?.lost !== undefined || gone !== undefined ||
       answer?.raw !== due?.raw;
-    if (!same || !damaged || due?.message["AE"] !== "10") return [];
+    const isPaid = last.session.paid ?? due?.message["AE"] === "10";
+    if (!same || !damaged || !isPaid) return [];
     return [warning("paid-twice", requestText(message))];
   }
 }

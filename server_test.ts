@@ -1232,6 +1232,16 @@ slow(
   },
 );
 
+slow("fault emptyamount: CB has no length, also where the answer has none", async () => {
+  await using terminal = await terminalWith({ next: ["emptyamount", "abandon,CB=,emptyamount"] });
+  await using peer = await Peer.connect(terminal.port);
+  peer.send(`${DEBIT}\n`);
+  assert.match(await peer.until(/CG/), /^CZ.*CD0010CB000AE00210CC/);
+  peer.text = "";
+  peer.send(`${DEBIT}\n`);
+  assert.match(await peer.until(/AF/), /^CZ.*CD0010CB000AE00201AF00211$/);
+});
+
 slow("fault dribble: the answer comes byte by byte", async () => {
   await using seen = await watch("refused,dribble");
   await seen.peer.until(/AF00204$/);

@@ -483,7 +483,10 @@ test("GET /api/models tells of each what --model list prints", async () => {
   assert.deepEqual(models.find(({ name }: { name: string }) => name === "viva"), {
     name: "viva",
     is: "Viva on Android: PAX",
-    known: [{ source: 8, text: "takes a CF of 183 characters" }],
+    known: [
+      { source: 8, text: "takes a CF of 183 characters" },
+      { source: 8, text: "takes CK 121, as the reference" },
+    ],
   });
 });
 
