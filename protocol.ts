@@ -506,9 +506,9 @@ export class MessageReader {
     let at = 0;
     while (at < text.length) {
       const between = text[at]! < " " ? BETWEEN.exec(text.slice(at))?.[0] : undefined;
-      if (this.#fields.length > 0 && (between || text.startsWith("CZ", at))) {
-        ended.push(this.#take());
-      }
+      // A CZ that does not come first is no next message: programs write fields in any order.
+      const isNext = this.#message["CZ"] !== undefined && text.startsWith("CZ", at);
+      if (isNext || (between && this.#fields.length > 0)) ended.push(this.#take());
       if (between) {
         at += between.length;
         if (/[^\r\n]/.test(between)) this.#onControl?.(between);
@@ -625,7 +625,7 @@ export interface FramerOwner {
 }
 
 /**
- * Tells where each message of a stream ends: at a line end, at the next CZ, at a pause after whole
+ * Tells where each message of a stream ends: at a line end, at a second CZ, at a pause after whole
  * fields, or at the end of the stream.
  */
 export class MessageFramer {

@@ -676,7 +676,7 @@ class Relay {
   #onRequest({ received, ending, pieces, at: arrived }: Heard): void {
     const { script, journal, shown } = this.#shared;
     const found = deviations(received);
-    const isRest = (received.fields[0]?.tag ?? "CZ") !== "CZ";
+    const isRest = received.fields.length > 0 && received.message["CZ"] === undefined;
     const isLate = isRest && this.#turns.length > 0; // it gets no answer of its own
     if (isLate || (isRest && this.#last)) {
       const text = "expected the whole request at once, these fields came later";

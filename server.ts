@@ -1931,7 +1931,7 @@ class Connection implements FramerOwner {
     clearTimeout(this.#overdue);
     this.#overdue = undefined;
     const found = this.#service.judge(received);
-    if (this.#last && received.fields.length > 0 && received.fields[0]?.tag !== "CZ") {
+    if (this.#last && received.fields.length > 0 && received.message["CZ"] === undefined) {
       found.unshift({ code: "late", text: "expected no more fields after the answer" });
     }
     const segments = this.#pieces.map(({ at, bytes }): Segment => ({

@@ -643,6 +643,25 @@ slow("a request is put together however it is split", async () => {
   }));
 });
 
+slow(
+  "CZ may come anywhere: a request whose fields are in another order is one request",
+  async () => {
+    await using terminal = await terminalWith({ outcome: "refused" });
+    await using peer = await Peer.connect(terminal.port);
+    const mixed = "CA00242CZ0040300CJ012012345678901CB0041250CD0010CE003978";
+    const last = "CE003978CD0010CB0041250CA00242CJ012012345678901CZ0040300";
+    for (const [raw, first] of [[mixed, "CA"], [last, "CE"]] as const) {
+      assert.equal((await peer.ask(raw))["AF"], "04");
+      assert.deepEqual(terminal.transactions.at(-1)?.warnings, [
+        { code: "order", text: `expected CZ to come first, got ${first}` },
+      ]);
+    }
+    peer.text = "";
+    peer.send(`${mixed}${DEBIT}${DEBIT}\n`); // each CZ but the first of a message is of the next one
+    await peer.until(/(AF00204.*){3}/);
+  },
+);
+
 test("a gap that only a busy program saw is none: what has come is read first", async () => {
   await using terminal = await terminalWith({ outcome: "refused" });
   await using peer = await Peer.connect(terminal.port);
