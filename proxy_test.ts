@@ -507,7 +507,7 @@ slow(
     assert.ok((transaction.gone?.milliseconds ?? 0) >= 150);
     assert.equal(transaction.answer?.lost, "all");
     assert.equal(transaction.answer?.verdict?.status, "approved");
-    assert.ok(seen.log.some((line) => /^info #1 not sent, the POS has gone: CZ/.test(line)));
+    assert.ok(seen.log.some((line) => /^info #1 too late, the POS has gone: CZ/.test(line)));
   },
 );
 

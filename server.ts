@@ -1219,8 +1219,10 @@ export type Handler = (received: Received, session: Session) => Reply | Promise<
 
 /** What is noticed besides deviations: codes and words. A warning about a tag begins with it. */
 export const WARNINGS = {
-  "paid-twice": (money: string): string =>
-    `${money} again, although the last attempt was approved and its answer got lost: on a real terminal the customer has now paid twice. Ask for the duplicate (CD 3) first`,
+  "paid-twice": (money: string, isWritten: boolean): string =>
+    `${money} again, although the last attempt was approved and its answer ${
+      isWritten ? "perhaps " : ""
+    }got lost: on a real terminal the customer has now paid twice. Ask for the duplicate (CD 3) first`,
   "overlap": (): string =>
     "a second payment of this cash register while its first is under way: if both are approved, the customer pays twice",
   "too-early": (): string =>
@@ -1790,8 +1792,8 @@ class Turn implements Session {
   /** What of the answer has been written. */
   sent = "";
   sentSegments: Segment[] | undefined; // if there are several
-  /** Milliseconds after which the POS had gone without the whole answer, if so. */
-  gone: number | undefined;
+  /** When the POS had gone without the whole answer, and what it had been sent, if so. */
+  gone: Gone | undefined;
   isOver = false;
   #left: AbortController | undefined; // made when it is asked for: most handlers need none
   #hasLeft = false;
@@ -1988,7 +1990,7 @@ class Connection implements FramerOwner {
     if (segments.length > 1) to?.setNoDelay(); // or the system puts them together
     for (const [index, segment] of segments.entries()) {
       if (index > 0) await this.#sleep(pauseBefore(index, transmission));
-      if (!to?.writable || (index > 0 && turn.gone !== undefined)) break;
+      if (!to?.writable || turn.gone?.sent) break; // it left in the middle
       this.#send(turn, to, segment, segments.length > 1);
     }
     this.#last = turn;
@@ -2020,7 +2022,7 @@ class Connection implements FramerOwner {
   #tell(turn: Turn, whole: string, answer: WireMessage): void {
     const { sent, gone, milliseconds, sentSegments: segments } = turn;
     if (whole === "" && answer.raw !== "") return this.#journal.nothing(turn);
-    const lost = lostOf(sent, whole, gone !== undefined);
+    const lost = turn.gone?.sent === "" ? "all" : lostOf(sent, whole, gone !== undefined);
     const raw = lost === "rest" ? sent : whole;
     const told = raw === answer.raw ? answer : readable(raw);
     const more = { ...(lost && { lost }), ...(segments && { segments }) };
@@ -2098,8 +2100,8 @@ class Connection implements FramerOwner {
 
   #tellGone(turn: Turn): void {
     const { milliseconds, sent } = turn;
-    turn.gone = milliseconds;
-    this.#journal.gone(turn, { milliseconds, sent });
+    turn.gone = { milliseconds, sent };
+    this.#journal.gone(turn, turn.gone);
   }
 
   /** Takes what is there as the last request, and closes the connection after its answer. */
@@ -2449,7 +2451,7 @@ export class Journal {
     }), at);
     const fault = outcome?.fault ? ` (${outcome.fault})` : "";
     const part = sent.lost ? "sent in part" : "sent";
-    const how = sent.lost === "all" ? "not sent, the POS has gone" : part;
+    const how = sent.lost === "all" ? "too late, the POS has gone" : part;
     this.log("info", () => `#${connection} ${how}${fault}: ${logText(sent)}`);
   }
 
@@ -2467,7 +2469,7 @@ export class Journal {
     const { connection, number } = kept;
     this.#emit(() => ({ event: "gone", connection, transaction: number, ...gone }));
     const { milliseconds, sent } = gone;
-    const seconds = (milliseconds / 1000).toFixed(1);
+    const seconds = (Math.floor(milliseconds / 100) / 10).toFixed(1); // not 60.0 before 60 s
     const entry = this.#underWay.get(session);
     if (!entry) return this.warn(session, warning("not-read"));
     if (sent !== "") return this.warn(session, warning("read-once", sent.length));
@@ -2481,8 +2483,10 @@ export class Journal {
     const entry = this.#underWay.get(session);
     if (!entry) return;
     this.#underWay.delete(session);
-    const { kept } = entry;
+    const { kept, due, request: { CA = "", CD } } = entry;
     kept.ended = kept.answered ?? new Date();
+    const isTold = CD === "3" && due?.message["AE"] === "10" && isWritten(entry);
+    if (isTold && !kept.gone) this.#lastPayments.delete(CA); // the till knows of the last one now
     if (this.#waiters.size === 0) return;
     const fits = (waiter: Waiter): boolean =>
       isOf(waiter.register, kept) && kept.number > (waiter.after ?? 0);
@@ -2608,14 +2612,17 @@ export class Journal {
     const last = movesMoney(CD) ? this.#lastPayments.get(CA) : undefined;
     if (!last) return [];
     if (this.#underWay.has(last.session)) return [warning("overlap")];
-    const { kept: { answer, gone }, request, due } = last;
+    const { kept: { gone }, request, due } = last;
     const same = request["CD"] === CD && request["CB"] === CB && request["CE"] === CE;
-    const damaged = answer?.lost !== undefined || gone !== undefined ||
-      answer?.raw !== due?.raw;
     const isPaid = last.session.paid ?? due?.message["AE"] === "10";
-    if (!same || !damaged || !isPaid) return [];
-    return [warning("paid-twice", requestText(message))];
+    if (!same || !isPaid || (isWritten(last) && !gone)) return [];
+    return [warning("paid-twice", requestText(message), isWritten(last))];
   }
+}
+
+/** Whether the answer that was due was written as a whole to a POS that was there. */
+function isWritten({ kept: { answer }, due }: Entry): boolean {
+  return answer?.lost === undefined && answer?.raw === due?.raw;
 }
 
 /** Whether a transaction is of a cash register, or of any. */
@@ -3115,6 +3122,7 @@ async function startOnScreen(options: TerminalOptions): Promise<Terminal> {
     } else return;
     show();
   });
+  process.stderr.on("resize", show);
   stdin.setRawMode(true);
   stdin.setEncoding("utf8").on("data", (keys: string) => {
     for (const key of keys.replace(OTHER_KEYS, "").toLowerCase().replaceAll("\n", "\r")) press(key);
@@ -3140,8 +3148,7 @@ function screenText([question, ...behind]: readonly Question[], isRaw: boolean):
   const lines = (parts: string[][]): string => `${parts.flat().join("\n")}\n`;
   if (!question) return lines([[rule], row("PRÊT / READY"), [rule, "Ctrl-C: stop (arrêter)"]]);
   const { raw, message, gone } = question;
-  const unlisted = `action ${message["CD"]}`; // that of a model
-  const { label, french } = meaning("CD", message["CD"]) ?? { label: unlisted, french: unlisted };
+  const { label = "", french = "" } = meaning("CD", message["CD"]) ?? {};
   const keys = [...KEYS].map(([key, [words, french]]) =>
     `${key === "\r" ? "Enter" : key}: ${inWords({ label: words, french })}`
   );

@@ -1480,8 +1480,16 @@ slow("a till that gives up: its payment goes on and ends as its outcome says", a
   assert.deepEqual([last?.lost, last?.raw], ["all", answer?.raw]);
   assert.ok(last!.milliseconds >= 1490 && last!.milliseconds < 5000);
   logged(log, "warn", /^#1 the POS gave up after \d\.\d s: a person needs 10 to 60 s to pay$/);
-  logged(log, "info", /^#1 not sent, the POS has gone: CZ0040300.*AE00210/);
+  logged(log, "info", /^#1 too late, the POS has gone: CZ0040300.*AE00210/);
   assert.equal((await ask(port, DEBIT))["AE"], "10"); // not busy any more
+});
+
+slow("a till that gave up is told the same of an answer in segments", async () => {
+  await using seen = await recorded({ outcome: "success,split,delay=1" });
+  await giveUp(seen.terminal);
+  const { answer, due } = await seen.terminal.waitForTransaction({ timeout: 5000 });
+  assert.deepEqual([answer?.lost, answer?.message["AE"]], ["all", "10"]);
+  assert.equal(due, undefined);
 });
 
 slowTable<[outcome: OutcomeText, leave: (peer: Peer) => unknown]>(
@@ -1583,7 +1591,11 @@ slowTable<[outcome: OutcomeText, lose: "reads" | "leaves" | "resets"]>(
     assert.equal((await ask(port, DEBIT))["AE"], "10");
     assert.ok(codes(terminal)?.includes("paid-twice"), `${codes(terminal)}`);
     const request = named(events, "request").at(-1);
-    assert.match(request?.warnings[0]?.text ?? "", /^debit 112\.45 EUR of 01 again, although/);
+    const how = lose === "resets" ? "perhaps got lost" : "got lost";
+    assert.match(
+      request?.warnings[0]?.text ?? "",
+      new RegExp(`^debit 112\\.45 EUR of 01 again, although .* and its answer ${how}: `),
+    );
     logged(
       log,
       "warn",
@@ -1593,6 +1605,22 @@ slowTable<[outcome: OutcomeText, lose: "reads" | "leaves" | "resets"]>(
     assert.deepEqual(codes(terminal), []);
   },
 );
+
+slow("a till that has read the duplicate may take the same amount again", async () => {
+  await using seen = await recorded({ next: ["close", "success", "success", "close", "close"] });
+  const { terminal, port } = seen;
+  const duplicate = text({ ...BASE, CD: "3" });
+  await losing(seen, "reads");
+  assert.equal((await ask(port, duplicate))["AE"], "10");
+  assert.equal((await ask(port, DEBIT))["AE"], "10");
+  assert.deepEqual(codes(terminal), []);
+  await losing(seen, "reads");
+  await using peer = await Peer.connect(port);
+  peer.send(`${duplicate}\n`);
+  await peer.closed; // the duplicate is lost, too
+  await ask(port, DEBIT);
+  assert.deepEqual(codes(terminal), ["paid-twice"]);
+});
 
 /** A payment whose answer gets lost. */
 async function losing(
