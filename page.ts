@@ -238,7 +238,7 @@ function data() {
 // ---------------------------------------------------------------- resources
 
 /** The page, without any words: the script puts in those of the language. */
-const HTML = String.raw`<!doctype html>
+const HTML = `<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -413,7 +413,7 @@ const HTML = String.raw`<!doctype html>
 `;
 
 /** How it looks. Spaces are multiples of 4 px, colours stand in variables. */
-const CSS = String.raw`:root {
+const CSS = `:root {
   color-scheme: light dark;
   --back: #f6f6f4; --panel: #fff; --line: #e3e3de; --edge: #8a8d94; --text: #1b1c1f;
   --muted: #5d6168; --accent: #4054b2; --on-accent: #fff; --tint: #eef0fa;
@@ -710,7 +710,10 @@ dialog .choices { margin: 16px 0 0; justify-content: flex-end; }
 @media (prefers-reduced-motion: reduce) { * { animation: none !important; transition: none !important; } }
 `;
 
-/** What it does, after a line that defines DATA. Neither backticks nor dollar-braces in here. */
+/**
+ * What it does, after a line that defines DATA. Neither backticks nor dollar-braces in here. In Bun
+ * String.raw gives \u00B7 for a dot, which is the same in the strings of a script, and there only.
+ */
 const SCRIPT = String.raw`"use strict";
 
 // ---------------------------------------------------------------- words
