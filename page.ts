@@ -75,9 +75,12 @@ const FRENCH_WORDS: Readonly<Record<keyof typeof FAULTS | keyof typeof FLAGS, st
   hangup: "connexion fermée après la réponse",
 };
 
+/** Of a receipt that cannot be read, and those of proxy.ts. */
+type OtherWarning = "receipt" | "unreachable" | "unanswered" | "unasked";
+
 /** What a warning is about, in French, by its code; its own text is in English. */
 const FRENCH_WARNINGS: Readonly<
-  Record<keyof typeof DEVIATIONS | keyof typeof WARNINGS | "receipt", string>
+  Record<keyof typeof DEVIATIONS | keyof typeof WARNINGS | OtherWarning, string>
 > = {
   "malformed": "message illisible",
   "missing-tags": "champs obligatoires absents",
@@ -113,6 +116,9 @@ const FRENCH_WARNINGS: Readonly<
   "undecided": "personne n'a décidé à temps",
   "no-outcome": "aucune issue n'a pu être décidée",
   "receipt": "ticket illisible",
+  "unreachable": "terminal injoignable",
+  "unanswered": "le terminal a fermé sans répondre",
+  "unasked": "le terminal a envoyé sans qu'on lui demande",
 };
 
 /** What the models are, in French, where it is not the same in English. */
@@ -229,6 +235,7 @@ function data() {
     money: [...ACTIONS].filter(([, { money }]) => money).map(([code]) => code),
     cards: Object.fromEntries(Object.entries(CARDS).map(([card, { CC, CI }]) => [card, [CC, CI]])),
     words,
+    changes: [...Object.keys(FAULTS), "hangup"], // the words for the answer of a real terminal
     models: models(),
     warnings: FRENCH_WARNINGS,
     currencies: currencies(),
@@ -238,7 +245,7 @@ function data() {
 // ---------------------------------------------------------------- resources
 
 /** The page, without any words: the script puts in those of the language. */
-const HTML = String.raw`<!doctype html>
+const HTML = `<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -253,7 +260,7 @@ const HTML = String.raw`<!doctype html>
 <header>
   <a class="name" href="#/"><svg viewBox="0 0 16 16" aria-hidden="true"><rect x="3" y="1"
     width="10" height="14" rx="2"/><path d="M5.5 4h5v3h-5zM5.5 10h1m1.5 0h1m1.5 0h1"/></svg><h1
-    data-t="title"></h1></a>
+    id="title"></h1></a>
   <p class="where"><span data-t="port"></span> <code id="port"></code><span id="where-real" hidden>
     · <span data-t="passesOn"></span> <code id="real-name"></code></span><span id="where-model" hidden>
     · <span data-t="model"></span> <code id="model-name"></code></span></p>
@@ -287,7 +294,7 @@ const HTML = String.raw`<!doctype html>
   </section>
   <div class="side">
     <section class="panel" id="decide" aria-labelledby="decide-title" hidden>
-      <h2 id="decide-title" data-t="decide"></h2>
+      <h2 id="decide-title" tabindex="-1" data-t="decide"></h2>
       <p id="nobody" class="muted" data-t="nobody"></p>
       <div id="question" hidden>
         <div class="tills" id="tills" role="group" data-label="tills"></div>
@@ -316,7 +323,7 @@ const HTML = String.raw`<!doctype html>
                 data-t="person"></span></label>
             </div>
             <div class="pair">
-              <div><label for="outcome" data-t="outcome"></label>
+              <div><label for="outcome" id="outcome-label"></label>
                 <input id="outcome" class="words" list="words" autocomplete="off"
                   spellcheck="false" autocapitalize="off" aria-describedby="outcome-error"></div>
               <div class="short simulated"><label for="duration" data-t="duration"></label>
@@ -343,7 +350,7 @@ const HTML = String.raw`<!doctype html>
               <input id="when-amount" class="amount" autocomplete="off" placeholder="*01"
                 data-label="whenAmount" aria-describedby="when-error">
               <input id="when-words" class="words" list="words" autocomplete="off"
-                spellcheck="false" autocapitalize="off" placeholder="refused"
+                spellcheck="false" autocapitalize="off"
                 data-label="outcome" aria-describedby="when-error">
               <button data-t="add"></button>
             </form>
@@ -413,7 +420,7 @@ const HTML = String.raw`<!doctype html>
 `;
 
 /** How it looks. Spaces are multiples of 4 px, colours stand in variables. */
-const CSS = String.raw`:root {
+const CSS = `:root {
   color-scheme: light dark;
   --back: #f6f6f4; --panel: #fff; --line: #e3e3de; --edge: #8a8d94; --text: #1b1c1f;
   --muted: #5d6168; --accent: #4054b2; --on-accent: #fff; --tint: #eef0fa;
@@ -573,7 +580,7 @@ label { display: block; font-size: 13px; color: var(--muted); }
 
 /* A person decides. */
 .tills { display: flex; flex-wrap: wrap; gap: 8px; margin: 8px 0 16px; }
-.tills button { display: grid; text-align: left; padding: 8px 12px; }
+.tills button { display: grid; text-align: left; padding: 8px 12px; max-width: 100%; white-space: normal; overflow-wrap: anywhere; }
 .tills b { font-weight: 600; }
 .tills span { color: var(--muted); font-weight: 400; font-size: 13px; }
 .tills [aria-pressed="true"] { border-color: var(--accent); box-shadow: 0 0 0 1px var(--accent); background: var(--tint); }
@@ -626,7 +633,7 @@ details ul { list-style: disc; padding: 8px 0 8px 16px; display: grid; gap: 4px;
 .filter input[type="search"] { flex: 1 1 192px; width: auto; }
 .row {
   display: grid; gap: 0 12px; align-items: baseline; padding: 8px 24px; margin: 0 -24px;
-  grid-template-columns: 64px 32px minmax(80px, 144px) 104px minmax(96px, 1fr) 56px 40px;
+  grid-template-columns: 64px 32px minmax(80px, 144px) minmax(104px, 176px) minmax(96px, 1fr) 56px 40px;
   color: inherit; text-decoration: none; border-top: 1px solid var(--line);
 }
 .row span, .row time { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
@@ -634,7 +641,8 @@ details ul { list-style: disc; padding: 8px 0 8px 16px; display: grid; gap: 4px;
 .row.head span { overflow: visible; }
 .row time, .took { color: var(--muted); }
 .sum, .took { text-align: right; }
-.row .sum { font-weight: 500; } .row .sum.warned { max-width: 104px; font-size: 12px; white-space: normal; }
+.row > :is(.sum, :nth-child(5)) { white-space: normal; overflow-wrap: anywhere; }
+.row .sum { font-weight: 500; } .row .sum.warned { font-size: 12px; }
 .row.head .sum { font-weight: 400; }
 a.row:hover { background: var(--tint); }
 a.row:focus-visible { outline-offset: -2px; }
@@ -652,8 +660,8 @@ a.row:focus-visible { outline-offset: -2px; }
 #first { order: -1; }
 
 /* One transaction. */
-#detail h2 { font-size: 20px; line-height: 28px; }
-#detail h2:focus { outline: none; }
+#detail h2 { font-size: 20px; line-height: 28px; overflow-wrap: anywhere; }
+h2:focus { outline: none; }
 #detail h3 { font-size: 14px; color: var(--text); font-weight: 600; margin-bottom: 8px; }
 .facts.line { display: flex; flex-wrap: wrap; gap: 4px 24px; margin: 8px 0 0; }
 .facts.line div { display: flex; gap: 8px; }
@@ -689,28 +697,34 @@ dialog { margin: auto; max-width: 400px; padding: 24px; border: 1px solid var(--
 dialog::backdrop { background: #00000066; }
 dialog .choices { margin: 16px 0 0; justify-content: flex-end; }
 
-@media (max-width: 1000px) { .settings { grid-template-columns: minmax(0, 1fr); } }
+@media (max-width: 1000px) {
+  .settings { grid-template-columns: minmax(0, 1fr); }
+  .cards { grid-template-columns: 1fr 1fr; }
+  .row { gap: 0 8px; grid-template-columns: 64px 24px minmax(80px, 1fr) auto 32px; }
+  .row.head { display: none; }
+  .row > :nth-child(5) { grid-area: 2 / 1 / 2 / 4; } .row > .took { grid-area: 2 / 4; }
+  .row > :nth-child(7) { grid-area: 1 / 5; }
+}
 @media (max-width: 760px) {
   header { padding: 8px 16px; }
   main { grid-template-columns: minmax(0, 1fr); padding: 16px; gap: 16px; }
   .stage { position: static; max-width: 288px; margin: 0 auto; width: 100%; }
   .panel { padding: 12px 16px; }
-  .cards { grid-template-columns: 1fr 1fr; }
   .printer .paper { max-height: 144px; }
   #detail h3 { width: 100%; }
   .name { order: -2; }
   #lang { order: -1; margin-left: auto; }
   table :is(th, td):nth-child(2) { display: none; }
   th:nth-child(1) { width: 56px; } th:nth-child(4) { width: 45%; }
-  .row { padding: 8px 16px; margin: 0 -16px; gap: 0 8px; grid-template-columns: 64px 24px minmax(0, 1fr) auto 32px; }
-  .row.head { display: none; }
-  .row > :nth-child(5) { grid-area: 2 / 1 / 2 / 4; white-space: normal; } .row > .took { grid-area: 2 / 4; }
-  .row > :nth-child(7) { grid-area: 1 / 5; }
+  .row { padding: 8px 16px; margin: 0 -16px; gap: 0 4px; grid-template-columns: 60px 20px minmax(32px, 1fr) auto 28px; font-size: 13px; }
 }
 @media (prefers-reduced-motion: reduce) { * { animation: none !important; transition: none !important; } }
 `;
 
-/** What it does, after a line that defines DATA. Neither backticks nor dollar-braces in here. */
+/**
+ * What it does, after a line that defines DATA. Neither backticks nor dollar-braces in here. In Bun
+ * String.raw gives \u00B7 for a dot, which is the same in the strings of a script, and there only.
+ */
 const SCRIPT = String.raw`"use strict";
 
 // ---------------------------------------------------------------- words
@@ -718,6 +732,7 @@ const SCRIPT = String.raw`"use strict";
 /** What the page says, in English and French. %1 is filled in. */
 const TEXT = {
   title: ["Simulated terminal", "Terminal simulé"],
+  realTitle: ["Real terminal", "Terminal réel"],
   terminal: ["Terminal", "Terminal"],
   port: ["Port", "Port"],
   live: ["live", "en direct"],
@@ -725,7 +740,10 @@ const TEXT = {
   receipt: ["Receipt", "Ticket"],
   tear: ["Tear off", "Détacher"],
   red: ["Abandon (red key)", "Abandonner (touche rouge)"],
-  yellow: ["Correct: card and words as before", "Corriger : revenir à la carte et aux mots d'avant"],
+  yellow: [
+    "Correct: card and words as before",
+    "Corriger : revenir à la carte et aux mots d'avant",
+  ],
   green: ["Accept (green key)", "Accepter (touche verte)"],
   decide: ["You decide", "À vous de décider"],
   nobody: ["No till is waiting.", "Aucune caisse n'attend."],
@@ -741,12 +759,18 @@ const TEXT = {
   silent: ["Say nothing", "Silence"],
   otherOutcome: ["Another outcome", "Autre issue"],
   answerSo: ["Answer", "Répondre"],
+  another: [
+    "That payment does not wait any more. This is another one.",
+    "Ce paiement n'attend plus. En voici un autre.",
+  ],
   behaviour: ["How it behaves", "Comportement"],
   reset: ["Reset", "Réinitialiser"],
   whoDecides: ["Who decides", "Qui décide"],
   automatic: ["Automatic", "Automatique"],
   person: ["A person decides", "Une personne décide"],
   outcome: ["Outcome", "Issue"],
+  change: ["Change to each answer", "Changement à chaque réponse"],
+  unchanged: ["unchanged", "aucun"],
   byFunction: ["a function decides", "une fonction décide"],
   duration: ["Seconds", "Secondes"],
   durationIdle: [
@@ -793,6 +817,7 @@ const TEXT = {
   action: ["Action", "Action"],
   amount: ["Amount", "Montant"],
   noAmount: ["no amount", "pas un montant"],
+  of: ["%1 of", "%1 sur"],
   ending: ["Ended", "Issue"],
   took: ["Took", "Durée"],
   noMatch: ["Nothing fits the filter.", "Rien ne correspond au filtre."],
@@ -803,6 +828,8 @@ const TEXT = {
     "Transactions, file et réglages reviennent à l'état de départ. Ce qui est en cours s'arrête.",
   ],
   cancel: ["Cancel", "Annuler"],
+  wrong: ["", "erreur : "],
+  notRead: ["What was before could not be read: ", "Ce qui précède n'a pas pu être lu : "],
   paid: ["approved", "acceptée"],
   waits: ["waits for you", "vous attend"],
   underWay: ["under way", "en cours"],
@@ -811,6 +838,14 @@ const TEXT = {
   gone: ["till gave up", "la caisse a renoncé"],
   lostAnswer: ["answer lost", "réponse perdue"],
   unanswered: ["no answer", "sans réponse"],
+  notYet: [
+    "terminal: %1, the till has no answer yet",
+    "terminal : %1, la caisse n'a pas encore de réponse",
+  ],
+  notWhole: [
+    "terminal: %1, the till did not get that answer whole",
+    "terminal : %1, la caisse n'a pas reçu cette réponse entière",
+  ],
   warning: ["warning", "avertissement"],
   warnings: ["warnings", "avertissements"],
   back: ["All transactions", "Toutes les transactions"],
@@ -821,6 +856,8 @@ const TEXT = {
   timeline: ["Conversation", "Conversation"],
   request: ["Request", "Demande"],
   answer: ["Answer", "Réponse"],
+  due: ["What the terminal answered", "Ce que le terminal a répondu"],
+  sent: ["What the till was sent", "Ce qui a été envoyé à la caisse"],
   noAnswer: ["Nothing was sent.", "Rien n'a été envoyé."],
   tag: ["Tag", "Champ"],
   size: ["Length", "Longueur"],
@@ -853,7 +890,7 @@ const [ENGLISH, FRENCH] = [0, 1];
 const language = () => french ? FRENCH : ENGLISH;
 /** The text of a pair that is read; in French no line begins with a colon or the like. */
 const pick = (pair) => french ? pair[FRENCH].replace(/ (?=[:;!?])/g, "\u00a0") : pair[ENGLISH];
-const t = (key, about) => pick(TEXT[key]).replace("%1", about);
+const t = (key, about) => pick(TEXT[key]).replace("%1", () => about);
 
 // ---------------------------------------------------------------- elements
 
@@ -923,8 +960,21 @@ function money({ CB = "", CE = "" }, index = language()) {
 
 const movesMoney = ({ CD }) => DATA.money.includes(CD);
 
-/** The amount that a request is about, if it is about one. */
-const sumOf = (message) => movesMoney(message) ? money(message) : "";
+/** What the terminal answered, whatever of it the till got. */
+const decisionOf = ({ due, answer }) => due || answer;
+
+/** A request with the amount that was paid, where an approval tells one. */
+function paidOf(entry) {
+  const { AE, CB, CE } = decisionOf(entry)?.message || {};
+  return AE === "10" ? { ...entry.message, ...(CB && { CB }), ...(CE && { CE }) } : entry.message;
+}
+
+/** The amount that a request is about, if it is about one, and what of it was paid. */
+function sumOf(entry) {
+  if (!movesMoney(entry.message)) return "";
+  const [asked, paid] = [money(entry.message), money(paidOf(entry))];
+  return paid === asked || !asked ? paid : t("of", paid) + " " + asked;
+}
 
 function actionText({ CD }, index = language()) {
   return (term("CD", CD) || [])[index] || visible(CD || "").slice(0, 40) || "?";
@@ -988,6 +1038,7 @@ let opened; // the number of the one that is looked at
 let shown = MOST_ROWS; // how many rows
 let caught; // events that come while all is being read
 let loaded = false; // whether all has been read
+let isPart = false; // whether what was before could not be
 
 function entryOf(number, connection, received, { raw, message }, warnings, error) {
   return {
@@ -1012,6 +1063,7 @@ function fromTransaction(one) {
     one.error,
   );
   entry.interims = (known.get(one.number) || entry).interims;
+  if (one.due) entry.due = one.due;
   if (one.answer) entry.answer = one.answer;
   if (one.answered) entry.took = new Date(one.answered) - new Date(one.received);
   entry.gone = one.gone !== undefined;
@@ -1059,13 +1111,14 @@ function take(event) {
       entry.warnings.push({ code, text, ...(tag && { tag }) });
     }
   } else if (event.event === "gone") entry.gone = true;
-  else if (event.event === "answer") {
-    if (event.message.AE === "11" && entry.message.BA !== "1") {
-      entry.interims.push({ at: event.milliseconds, bytes: event.raw.length });
+  else if (event.event === "due" || event.event === "answer") {
+    const { raw, message, lost, outcome = "", milliseconds } = event;
+    const mayGoOn = settings.terminal || outcome.includes("pending");
+    if (message.AE === "11" && entry.message.BA !== "1" && mayGoOn) {
+      entry.interims.push({ at: milliseconds, bytes: raw.length });
     } else {
-      const { raw, message, lost } = event;
-      entry.answer = { raw, message, lost };
-      entry.took = event.milliseconds;
+      entry[event.event] = { raw, message, lost };
+      if (event.event === "answer") entry.took = milliseconds;
       waiting = waiting.filter((number) => number !== entry.number);
       if (entry.message.CD !== "I") result = { entry, until: performance.now() + 8000 };
       setTimeout(draw, 8050);
@@ -1077,24 +1130,33 @@ function take(event) {
   draw();
 }
 
+/** What an answer says, in words and as a class. */
+function told({ message: { AE, AF } }, request) {
+  if (AE === "10") return [movesMoney(request) ? t("paid") : pick(term("AE", AE)), "good"];
+  if (AE === "01") return [pick(term("AF", AF) || term("AE", AE)), "bad"];
+  return AE === "11" ? [pick(term("AE", AE)), "good"] : [t("unreadableAnswer"), "bad"];
+}
+
 /** How a transaction ended, in words and as a class. */
 function endingOf(entry) {
-  const { answer, gone, ended, error, message } = entry;
+  const { due, answer, interims, gone, ended, error, message } = entry;
   if (waiting.includes(entry.number)) return [(gone ? t("gone") + " · " : "") + t("waits"), "wait"];
   if (error) return [t("unreadable"), "bad"];
-  if (!answer) {
-    return gone ? [t("gone"), "bad"] : ended ? [t("unanswered"), "bad"] : [t("underWay"), "muted"];
+  if (due && (answer?.raw !== due.raw || answer.lost)) {
+    const [said] = told(due, message);
+    const isOver = answer || gone || ended;
+    return isOver ? [t("notWhole", said), "bad"] : [t("notYet", said), "muted"];
   }
-  const { AE, AF } = answer.message;
+  if (!answer) {
+    if (gone) return [t("gone"), "bad"];
+    if (!ended) return [t("underWay"), "muted"];
+    return interims.length > 0 ? [pick(term("AE", "11")), "good"] : [t("unanswered"), "bad"];
+  }
   if (answer.lost) {
-    const isPaid = AE === "10" && movesMoney(message);
+    const isPaid = answer.message.AE === "10" && movesMoney(message);
     return [(isPaid ? t("paid") + ", " : "") + t("lostAnswer"), "bad"];
   }
-  if (AE === "10") {
-    return [movesMoney(message) ? t("paid") : pick(term("AE", "10")), "good"];
-  }
-  if (AE === "01") return [pick(term("AF", AF) || term("AE", "01")), "bad"];
-  return AE === "11" ? [pick(term("AE", AE)), "good"] : [t("unreadableAnswer"), "bad"];
+  return told(answer, message);
 }
 
 // ---------------------------------------------------------------- the interface
@@ -1113,9 +1175,9 @@ async function call(method, path, body) {
   return value;
 }
 
-/** Says what went wrong at the field it is about, or that nothing did. */
-function complain(id, text) {
-  put($(id + "-error"), text);
+/** Says what went wrong at the field it is about, or that nothing did. The interface is English. */
+function complain(id, text = "", lead = t("wrong")) {
+  $(id + "-error").replaceChildren(...(text ? [lead, h("span", { lang: "en" }, text)] : []));
   for (const field of document.querySelectorAll('[aria-describedby="' + id + '-error"]')) {
     if (text) field.setAttribute("aria-invalid", "true");
     else field.removeAttribute("aria-invalid");
@@ -1126,7 +1188,7 @@ function complain(id, text) {
 async function attempt(id, doing) {
   try {
     await doing();
-    complain(id, "");
+    complain(id);
     return true;
   } catch (error) {
     complain(id, error.message);
@@ -1168,7 +1230,16 @@ async function sync() {
   try {
     const [terminal, transactions] = await Promise.all([
       call("GET", "terminal"),
-      call("GET", "transactions"),
+      // Where they are too much for this browser, it still shows what happens from now on.
+      call("GET", "transactions").then((all) => {
+        isPart = false;
+        complain("try");
+        return all;
+      }, ({ message }) => {
+        isPart = true;
+        complain("try", message, t("notRead"));
+        return [];
+      }),
     ]);
     const entries = transactions.map(fromTransaction);
     for (const { node } of known.values()) if (node) node.remove();
@@ -1198,7 +1269,9 @@ function listen() {
     stream.close();
     setTimeout(listen, 1000);
   };
-  for (const name of ["request", "invalid", "warning", "waiting", "answer", "gone", "closed"]) {
+  for (
+    const name of ["request", "invalid", "warning", "waiting", "due", "answer", "gone", "closed"]
+  ) {
     stream.addEventListener(name, ({ data }) => {
       const event = JSON.parse(data);
       if (caught) caught.push(event);
@@ -1235,7 +1308,8 @@ const GLYPHS = {
 /** What the screen of a real one would say. */
 function screenOf(entry) {
   if (!entry) return { top: "", main: "PRÊT", sub: "" };
-  const { message, answer } = entry;
+  const { message } = entry;
+  const answer = decisionOf(entry);
   const top = ("CAISSE " + visible(message.CA || "").slice(0, 12)).trim();
   const action = actionText(message, FRENCH).toUpperCase();
   const moves = movesMoney(message) && !isNoAmount(message.CB);
@@ -1249,7 +1323,7 @@ function screenOf(entry) {
     };
   }
   const { AE, AF = "" } = answer.message;
-  const sum = moves ? money(message, FRENCH) : "";
+  const sum = moves ? money(paidOf(entry), FRENCH) : "";
   if (answer.lost) return { top, main: "LIAISON PERDUE", sub: "CAISSE ABSENTE", glyph: "failed" };
   if (AE === "10" || AE === "11") {
     const noun = {
@@ -1262,7 +1336,7 @@ function screenOf(entry) {
     return {
       top: [top, sum].join("  "),
       main,
-      sub: answer.message.ZT ? "TICKET EN COURS" : "RETIREZ CARTE",
+      sub: answer.message.ZT ? "TICKET EN COURS" : answer.message.CI === "1" ? "RETIREZ CARTE" : "",
       glyph: "done",
     };
   }
@@ -1316,8 +1390,9 @@ function drawTerminal() {
   $("device").classList.toggle("busy", Boolean(entry) && entry !== result?.entry);
   $("device").classList.toggle("done", Boolean(entry) && entry === result?.entry);
   for (const id of ["red", "yellow", "green"]) $(id).disabled = !question;
-  if (printed === result?.entry.answer) return;
-  printed = result?.entry.answer;
+  const answer = result && decisionOf(result.entry);
+  if (printed === answer) return;
+  printed = answer;
   const papers = printed ? receiptsOf(printed.message).map(paper) : [];
   $("printer").hidden = papers.length === 0;
   const tear = h("button", { class: "quiet", click: () => $("printer").hidden = true }, t("tear"));
@@ -1339,9 +1414,13 @@ function card() {
   return document.querySelector('[name="card"]:checked')?.value || "";
 }
 
+let questioned; // the payment that is shown: what somebody does is about this one
+let deciding; // the one that is being decided on here
+
 async function decide(words) {
-  const question = asked();
+  const question = questioned;
   if (!question) return;
+  deciding = question;
   const withCard = words === "success" && card() && movesMoney(question.message);
   const done = await attempt("answer", async () => {
     await call(
@@ -1352,36 +1431,51 @@ async function decide(words) {
     waiting = waiting.filter((number) => number !== question.number);
     question.changed = true;
   });
-  if (done) correct();
+  if (!done) deciding = undefined;
+  else if (questioned === question) correct();
   draw();
 }
 
 function correct() {
   $("card-").checked = true;
   $("answer-words").value = "";
-  complain("answer", "");
+  complain("answer");
 }
 
 const tillButtons = new Map();
 function drawQuestion() {
   const question = asked();
+  const { number, received } = questioned || {};
+  if (question?.number !== number || question?.received !== received) {
+    const isBegun = questioned !== deciding && (card() || $("answer-words").value);
+    questioned = question;
+    correct(); // what was meant for one payment is not for another
+    if (isBegun && question) $("answer-error").textContent = t("another");
+  } else questioned = question;
+  const held = $("question").contains(document.activeElement) && document.activeElement;
   $("decide").hidden = !settings.interactive && !question;
   $("nobody").hidden = Boolean(question);
   $("question").hidden = !question;
-  if (!question) return;
+  if (question) drawTills(question);
+  if (held && !held.offsetParent) (tillButtons.get(question?.number) || $("decide-title")).focus();
+}
+
+function drawTills(question) {
   for (const [number, node] of tillButtons) {
     if (waiting.includes(number)) continue;
     node.remove();
     tillButtons.delete(number);
   }
   for (const number of waiting.slice(0, 50)) {
-    const { message, received, gone } = known.get(number);
+    const entry = known.get(number);
+    const { message, received, gone } = entry;
     const node = tillButtons.get(number) || h(
       "button",
       {
         type: "button",
         click: () => {
           chosen = number;
+          drawQuestion();
           draw();
         },
       },
@@ -1390,7 +1484,7 @@ function drawQuestion() {
     );
     if (!tillButtons.has(number)) $("tills").append(node);
     tillButtons.set(number, node);
-    const what = (actionText(message) + " " + sumOf(message)).trim();
+    const what = (actionText(message) + " " + sumOf(entry)).trim();
     put(node.firstChild, t("till", visible(message.CA || "?").slice(0, 12)) + " · " + what);
     const since = Math.max(0, Math.round((Date.now() - received) / 1000));
     put(node.lastChild, since + " s" + (gone ? " · " + t("gone") : ""));
@@ -1404,7 +1498,9 @@ setInterval(() => waiting.length > 0 && draw(), 1000);
 /** Words that complete what is typed after the last comma. */
 function complete({ target }) {
   const [, before, typed] = /^(.*,|)(.*)$/s.exec(target.value);
-  const fitting = Object.entries(DATA.words).filter(([word]) => word.startsWith(typed.trim()));
+  const fitting = Object.entries(DATA.words).filter(([word]) =>
+    word.startsWith(typed.trim()) && (!settings.terminal || DATA.changes.includes(word))
+  );
   $("words").replaceChildren(
     ...fitting.map(([word, help]) =>
       h("option", { value: before + word, label: word + " · " + pick(help) })
@@ -1417,6 +1513,17 @@ function fill(id, value) {
   if (document.activeElement !== field && !field.hasAttribute("aria-invalid")) field.value = value;
 }
 
+/** An outcome as it is read: a real terminal decides whether it is a success. */
+const inWords = (outcome) => settings.terminal ? outcome.replace(/^success,?/, "") : outcome;
+
+/** Says on the page and in its tab what this is. */
+function entitle() {
+  if (settings.port === undefined) return;
+  put($("title"), t(settings.terminal ? "realTitle" : "title"));
+  const where = opened === undefined ? "" : t("transaction", opened) + " · ";
+  document.title = where + $("title").textContent;
+}
+
 let drawn = "";
 function drawSettings() {
   const { outcome, duration, strict, exclusive, interactive, model, when, next, port, host = "" } =
@@ -1426,8 +1533,11 @@ function drawSettings() {
   const now = JSON.stringify([settings, french]);
   if (now === drawn) return;
   drawn = now;
-  fill("outcome", outcome ?? "");
-  $("outcome").placeholder = outcome === null ? t("byFunction") : "";
+  entitle();
+  put($("outcome-label"), t(real ? "change" : "outcome"));
+  fill("outcome", inWords(outcome ?? ""));
+  $("outcome").placeholder = outcome === null ? t("byFunction") : real ? t("unchanged") : "";
+  $("when-words").placeholder = real ? "truncate" : "refused";
   fill("duration", String(duration));
   const isIdle = interactive && next.length === 0 && Object.keys(when).length === 0;
   $("duration").disabled = isIdle;
@@ -1459,11 +1569,15 @@ function drawSettings() {
     ...Object.entries(when).map(([amount, words]) => {
       const { [amount]: _, ...others } = when;
       const click = () => change("when", { when: others });
-      return rule(amount, words, h("button", { click, "aria-label": t("remove", amount) }, "×"));
+      return rule(
+        amount,
+        inWords(words),
+        h("button", { click, "aria-label": t("remove", amount) }, "×"),
+      );
     }),
   );
   $("next").replaceChildren(
-    ...next.slice(0, 50).map((one) => rule(one.register || "", one.outcome)),
+    ...next.slice(0, 50).map((one) => rule(one.register || "", inWords(one.outcome))),
   );
   put($("port"), String(port));
   put($("first-port"), String(port));
@@ -1495,16 +1609,19 @@ onSubmit("next", async () => {
 });
 $("answer-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  decide($("answer-words").value);
+  if ($("answer-words").value.trim()) decide($("answer-words").value);
 });
-$("outcome").addEventListener("change", () => change("outcome", { outcome: $("outcome").value }));
+$("outcome").addEventListener("change", () => {
+  const words = $("outcome").value;
+  change("outcome", { outcome: settings.terminal && !words.trim() ? "success" : words });
+});
 $("duration").addEventListener("change", () => {
   const text = $("duration").value.trim().replace(",", ".");
   change("duration", { duration: text === "" || isNaN(text) ? text : Number(text) });
 });
 for (const id of ["outcome", "duration"]) {
   // A change event comes only where the value is another one than before: Enter says it anyway.
-  $(id).addEventListener("input", () => complain(id, ""));
+  $(id).addEventListener("input", () => complain(id));
 }
 for (const id of ["strict", "exclusive"]) {
   $(id).addEventListener("change", () => change("outcome", { [id]: $(id).checked }));
@@ -1559,7 +1676,7 @@ function rowOf(entry) {
     clock(entry.received),
     visible(message.CA || "").slice(0, 40),
     actionText(message),
-    sumOf(message),
+    sumOf(entry),
     ending,
     took === undefined ? "" : seconds(took),
     warnings.length ? String(warnings.length) : "",
@@ -1605,7 +1722,7 @@ function drawList() {
     if (node === at) at = at.nextSibling;
     else list.insertBefore(node, at);
   }
-  $("first").hidden = known.size > 0;
+  $("first").hidden = known.size > 0 || isPart;
   $("log").hidden = known.size === 0;
   $("none").hidden = fitting > 0;
   $("more").hidden = fitting <= shown;
@@ -1632,7 +1749,7 @@ function picture(one, interims, width) {
   }));
   for (const { at, bytes } of interims) moments.push({ at, bytes, from: 1 });
   const took = new Date(answered) - new Date(received);
-  if (answer && answer.raw) {
+  if (answer && answer.raw && answered) {
     for (const part of segments(answer, took)) {
       moments.push({
         at: part.milliseconds,
@@ -1868,7 +1985,7 @@ function drawDetail(one) {
       h(
         "h2",
         { id: "detail-title", tabindex: "-1" },
-        one.error ? t("unreadable") : (actionText(message) + " " + sumOf(message)).trim(),
+        one.error ? t("unreadable") : (actionText(message) + " " + sumOf(entry)).trim(),
       ),
       h(
         "dl",
@@ -1900,10 +2017,13 @@ function drawDetail(one) {
       ),
       ...fieldsNode(one.request, one.warnings.filter((warning) => !ofAnswer(warning))),
     ),
+    one.due
+      ? h("section", { class: "panel" }, h("h3", {}, t("due")), ...fieldsNode(one.due, []))
+      : "",
     h(
       "section",
       { class: "panel" },
-      h("h3", {}, t("answer")),
+      h("h3", {}, t(one.due ? "sent" : "answer")),
       ...(one.answer
         ? fieldsNode(one.answer, one.warnings.filter(ofAnswer))
         : [h("p", { class: "muted" }, t("noAnswer"))]),
@@ -1958,7 +2078,7 @@ function route() {
   opened = number === undefined ? undefined : Number(number);
   $("detail").hidden = opened === undefined;
   $("home").hidden = opened !== undefined;
-  document.title = (number === undefined ? "" : t("transaction", number) + " · ") + t("title");
+  entitle();
   if (opened === undefined) {
     pictured = undefined;
     if (before !== undefined) known.get(before)?.node?.firstChild.focus();
@@ -2067,9 +2187,11 @@ addEventListener("keydown", (event) => {
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   const words = Object.hasOwn(KEYS, key) ? KEYS[key] : undefined;
   const { target, ctrlKey, metaKey, altKey, repeat } = event;
-  if (!words || ctrlKey || metaKey || altKey || repeat || $("ask").open || !asked()) return;
-  const isTyped = target.closest("select, input:not([type=radio], [type=checkbox])");
-  if (isTyped || (key === "Enter" && target.closest("a, button, summary, [type=checkbox]"))) return;
+  if (!words || ctrlKey || metaKey || altKey || repeat || $("ask").open || !questioned) return;
+  if (opened !== undefined && opened !== questioned.number) return; // somebody reads of another
+  const typed = "select, input:not([type=radio], [type=checkbox]), #list, #detail";
+  if (target.closest(typed)) return;
+  if (key === "Enter" && target.closest("a, button, summary, [type=checkbox]")) return;
   event.preventDefault();
   decide(words);
 });

@@ -24,6 +24,8 @@ import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import http from "node:http";
 import net from "node:net";
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
 import { URLSearchParams } from "node:url";
 import { PAGE } from "./page.ts";
 import {
@@ -218,6 +220,34 @@ async function readBody(
   }
 }
 
+/**
+ * Answers with JSON. A list is written one by one and as fast as it is read: a runtime has no string
+ * for a thousand transactions of the largest size.
+ */
+async function sendJson(
+  response: http.ServerResponse,
+  status: number,
+  headers: Record<string, string>,
+  value: unknown,
+): Promise<void> {
+  const text = Array.isArray(value) ? undefined : jsonLine(value);
+  response.writeHead(status, {
+    "content-type": "application/json",
+    ...(text !== undefined && { "content-length": Buffer.byteLength(text) }),
+    ...headers,
+  });
+  const pieces = text === undefined ? listPieces(value as unknown[]) : [text];
+  await pipeline(Readable.from(pieces), response);
+}
+
+/** What {@linkcode jsonLine} makes of a list, piece by piece. */
+function* listPieces(list: readonly unknown[]): Generator<string> {
+  for (const [index, one] of list.entries()) {
+    yield `${index === 0 ? "[" : ","}${jsonLine(one).trimEnd()}`;
+  }
+  yield list.length === 0 ? "[]\n" : "]\n";
+}
+
 /** Ends the connection of a request that is still being sent. */
 function dropUnfinished(request: http.IncomingMessage): void {
   if (!request.complete) request.socket.destroy();
@@ -270,7 +300,8 @@ class EventStreams {
     }
     const last = request.headers["last-event-id"];
     const missed = last === undefined ? [] : this.#kept.filter(({ id }) => id > Number(last));
-    response.write(`: ${VERSION}\n\n${missed.map(({ text }) => text).join("")}`);
+    response.write(`: ${VERSION}\n\n`);
+    for (const { text } of missed) response.write(text);
     this.#streams.add(response);
     response.on("close", () => this.#streams.delete(response));
   }
@@ -431,7 +462,11 @@ function routesOf(
       },
     }],
     [/^\/api\/transactions\/next$/, {
-      async GET({ query, response }) {
+      async GET({ query, request, response }) {
+        // It is given once: not to who does not see it.
+        if (request.method === "HEAD") {
+          throw new HttpError(405, "expected GET, got HEAD", { allow: "GET" });
+        }
         const after = numberOf(query, "after", 0, Infinity);
         const timeout = numberOf(query, "timeout", DEFAULT_WAIT, MAX_WAIT) * 1000;
         const of = register(query);
@@ -564,7 +599,6 @@ export async function startWeb(options: WebOptions = {}): Promise<WebTerminal> {
       // What is left of the body is read, so that no reset overtakes the answer, but not for ever.
       if (!request.complete) setTimeout(() => dropUnfinished(request), timeout).unref();
     });
-    let [status, value, headers]: [number, unknown, Record<string, string>] = [200, undefined, {}];
     try {
       const why = refusal(request, names);
       if (why) throw new HttpError(403, why);
@@ -578,26 +612,21 @@ export async function startWeb(options: WebOptions = {}): Promise<WebTerminal> {
       const route = Object.hasOwn(methods, method) ? methods[method] : undefined;
       const allow = Object.keys(methods).join(", ");
       if (!route) throw new HttpError(405, `expected ${allow}, got ${method}`, { allow });
-      value = await route({
+      const value = await route({
         query,
         number: Number(pattern.exec(pathname)?.[1]),
         body: () => readBody(request, most, timeout),
         request,
         response,
       });
+      if (value !== undefined && !response.destroyed) await sendJson(response, 200, {}, value);
     } catch (error) {
-      const { status: failed, message, headers: more } = toHttpError(error);
-      [status, value, headers] = [failed, { error: message }, more];
+      const { status, message, headers } = toHttpError(error);
+      // What fails in the middle of an answer can be told by its end only.
+      if (response.headersSent || response.destroyed) return void response.destroy();
+      const more = status === 408 ? { ...headers, connection: "close" } : headers;
+      await sendJson(response, status, more, { error: message }).catch(() => response.destroy());
     }
-    if (value === undefined || response.headersSent || response.destroyed) return;
-    const text = jsonLine(value);
-    response.writeHead(status, {
-      "content-type": "application/json",
-      "content-length": Buffer.byteLength(text),
-      ...headers,
-      ...(status === 408 && { connection: "close" }),
-    });
-    response.end(text);
   };
 
   const address = await listen(server, port, webHost);

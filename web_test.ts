@@ -271,6 +271,29 @@ test("HEAD is GET without a body, for the events too", async () => {
   await using _reader = await Reader.open(web); // no place is taken
 });
 
+test("HEAD gives no transaction to nobody", async () => {
+  await using web = await webWith();
+  for (const _time of [1, 2]) await ask(web.port, DEBIT);
+  const head = await exchange(web, ["HEAD /api/transactions HTTP/1.1", "Host: localhost"]);
+  assert.equal(head.status, 200);
+  assert.match(head.text, /\r\n\r\n$/);
+  const next = ["HEAD /api/transactions/next HTTP/1.1", "Host: localhost"];
+  const { status, text } = await exchange(web, next);
+  assert.equal(status, 405);
+  assert.match(text, /^allow: GET\r$/im);
+  // A wait of a program gets what has been given to none so far.
+  assert.equal((await web.waitForTransaction({ timeout: LIMIT })).number, 1);
+});
+
+test("the page reads the same whichever runtime serves it", async () => {
+  await using web = await webWith();
+  for (const path of ["/", "/page.css"]) {
+    const text = await (await fetch(new URL(path, web.url))).text();
+    assert.ok(!text.includes("\\"), path); // String.raw of Bun would make \\u00B7 of a dot
+  }
+  assert.match(await (await fetch(web.url)).text(), /· <span data-t="model">/);
+});
+
 // ---------------------------------------------------------------- what there is not
 
 table<[what: string, allow: string]>("405 with Allow", {
@@ -717,6 +740,54 @@ test("what a POS sent is escaped in JSON, C1 too", async () => {
   }
   const [event] = await reader.until("request");
   assert.match(event!.data, /"CF":"a\\u001b\[31m\\u009b\\u0085\\u007f<"/);
+});
+
+/** Has a terminal tell of other transactions than those it had. */
+function keeping(web: WebTerminal, transactions: unknown): void {
+  Object.defineProperty(Object.getPrototypeOf(web), "transactions", { value: transactions });
+}
+
+test("GET /api/transactions is not bound by what a string can hold", patience, async () => {
+  await using web = await webWith();
+  const [count, text] = [60, "x".repeat(10_000_000)]; // more than half a gigabyte
+  keeping(web, Array(count).fill({ number: 1, text }));
+  const response = await fetch(new URL("/api/transactions", web.url));
+  assert.equal(response.status, 200);
+  assert.equal(response.headers.get("content-type"), "application/json");
+  let size = 0;
+  for await (const part of response.body!) size += part.length;
+  assert.equal(size, count * (JSON.stringify({ number: 1, text }).length + 1) + 2);
+});
+
+test("GET /api/transactions is written as fast as it is read, until the reader leaves", async () => {
+  await using web = await webWith();
+  const [text, all] = ["x".repeat(100_000), 10_000];
+  let count = 0;
+  const toJSON = (): string => (count++, text);
+  keeping(web, Array(all).fill({ number: 1, toJSON }));
+  await using peer = await Peer.connect(webPort(web));
+  peer.socket.pause();
+  peer.send("GET /api/transactions HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  await eventually(() => count > 0, "written");
+  await done(web, "GET /api/health");
+  assert.ok(count < all, `${count} for nobody`);
+  peer.reset();
+  await peer.closed;
+  await done(web, "GET /api/health");
+  assert.ok(count < all, `${count} after the end`);
+});
+
+test("what cannot be written is 500, and the end of that connection only", async () => {
+  await using web = await webWith();
+  const toJSON = (): never => {
+    throw new RangeError("Invalid string length");
+  };
+  keeping(web, [{ number: 1, toJSON: () => "{}" }, { number: 2, toJSON }]);
+  await assert.rejects(call(web, "GET /api/transactions"));
+  Object.defineProperty(Object.getPrototypeOf(web), "transaction", { value: () => ({ toJSON }) });
+  const why = await refused(500, web, "GET /api/transactions/2");
+  assert.match(why, /^something went wrong/);
+  await done(web, "GET /api/health");
 });
 
 test("GET /api/transactions/next gives what is over, asked for before or after", async () => {
