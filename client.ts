@@ -892,16 +892,15 @@ function messagesIn(
 
 /** What a tag means, alone or with a value: one term, or one for each of its codes. */
 function explainTag(text: string): Message[] | undefined {
-  const alone = /^([A-Z]{2})(?:[\s:=]+(\S+)|(\S{0,3}))$/;
-  const [, tag, ...either] = alone.exec(text.trim().toUpperCase()) ?? [];
-  if (tag === undefined) return undefined;
-  const value = either.join("");
+  const [, tag = "", ...either] = /^([A-Z]{2})(?:[ :=]+(\S+)|(\S{0,3}))$/.exec(text) ?? [];
+  const [apart, value = ""] = [either[0] !== undefined, either.join("")];
   const { label, codes } = TAGS.get(tag) ?? {};
-  if (!label) throw new OptionError("decode", `a tag of ${[...TAGS.keys()].join(", ")}`, tag);
-  const values = codes && value === "" ? [...codes.keys()] : [value];
-  if (codes && !meaning(tag, values[0])) {
+  const isCode = meaning(tag, value) !== undefined;
+  if (!label || (value !== "" && !apart && !isCode)) return undefined; // perhaps a message
+  if (codes && value !== "" && !isCode) {
     throw new OptionError("decode", `for ${tag} one of ${[...codes.keys()].join(", ")}`, value);
   }
+  const values = codes && value === "" ? [...codes.keys()] : [value];
   return values.map((value) => ({ tag, value, label, ...meaning(tag, value) }));
 }
 
@@ -953,6 +952,10 @@ export interface Probed {
   answer?: Message;
   /** Milliseconds until the answer was whole. */
   milliseconds?: number;
+  /** Whether AE 11 came first. */
+  interim?: true;
+  /** Line ends and control characters behind the answer. */
+  ending?: string;
   /** Those of CZ and CJ in the answer that are the terminal's own, not the request's. */
   own: string[];
   /** What came, in its segments. */
@@ -1035,6 +1038,10 @@ async function probeOn(
   socket.setEncoding("latin1").on("error", () => {}); // seen by those who wait
   const stop = (why = `no answer within ${timeout} s`): unknown => socket.destroy(new Error(why));
   let timer = setTimeout(stop, timeout * 1000);
+  const lookAfter = async (): Promise<void> => {
+    await sleep(Math.min(LOOK_AFTER, timeout * 1000));
+    if (read > MOST_READ) now.error = TOO_MUCH;
+  };
   try {
     let early = await connected(socket).catch((error) => {
       throw notReached(error, `${host} port ${port}`, {});
@@ -1052,7 +1059,13 @@ async function probeOn(
       timer = setTimeout(stop, timeout * 1000);
       now = one;
       const request = decode(one.sent.join(""));
-      const answered = receive(socket, request, gap, onMessage, []);
+      let before: Message = {};
+      const onReceived: OnMessage = (direction, raw, message) => {
+        if (before["AE"] === "11") one.interim = true;
+        before = message;
+        onMessage(direction, raw, message);
+      };
+      const answered = receive(socket, request, gap, onReceived, []);
       answered.catch(() => {}); // it is waited for below, once all is sent
       for (const [index, segment] of one.sent.entries()) {
         if (index > 0) await sleep(BETWEEN_SEGMENTS);
@@ -1072,15 +1085,20 @@ async function probeOn(
       Object.assign(one, { status: "answered", answer, milliseconds: last, own });
       delete one.error;
     }
-    await sleep(Math.min(LOOK_AFTER, timeout * 1000));
-    if (read > MOST_READ) now.error = TOO_MUCH;
+    await lookAfter();
   } catch (error) {
     if (!(error instanceof ExchangeError)) throw error;
     const { status, answer, message } = error;
     Object.assign(now, { status, ...(answer && { answer }), error: message });
+    if (status === "invalid") await lookAfter();
   } finally {
     clearTimeout(timer);
     socket.removeAllListeners().on("error", () => {}).destroy();
+  }
+  for (const one of probed) {
+    const came = one.segments.map(({ raw }) => raw).join("");
+    const [ending] = /[\r\n\x04\x06\x18]{1,9}$/.exec(came) ?? [];
+    if (one.status === "answered" && ending) one.ending = ending;
   }
   const why = now.closed ? "the connection had ended" : "what was sent before has no usable answer";
   for (const one of probed) if (one.error === NOT_SENT) one.error += `, ${why}`;
@@ -1088,19 +1106,23 @@ async function probeOn(
 
 /** What {@linkcode probe} found, as a table for people, and below it what went wrong. */
 export function probeTable(probed: readonly Probed[]): string {
-  const head = ["probe", "answer", "AE", "AF", "CZ", "CJ", "tags", "segments", "connection"];
+  const head = "probe answer AE AF CZ CJ tags ending segments connection".split(" ");
   const rows = probed.map((one) => {
     const { probe, status, answer = {}, milliseconds, own, segments, closed, error } = one;
     const wasThere = status !== "unreachable" && !error?.startsWith(NOT_SENT);
     const whose = (tag: string): string =>
       own.includes(tag) ? `own ${answer[tag]}` : answer[tag] ? "as sent" : "none";
     const { AE = "none", AF = "none" } = answer;
+    const statuses = one.interim ? `11, ${AE}` : AE;
+    const { ending = status === "answered" ? "none" : "" } = one;
+    const lineEnd = ending.replace(/\r/g, "CR ").replace(/\n/g, "LF ").trimEnd();
     const cells = [
       probe,
       ...status === "answered"
-        ? [`${milliseconds} ms`, AE, AF, whose("CZ"), whose("CJ")]
+        ? [`${milliseconds} ms`, statuses, AF, whose("CZ"), whose("CJ")]
         : [status, "", "", "", ""],
       Object.keys(answer).join(" "),
+      lineEnd,
       `${segments.length}`,
       closed ? `${closed.how} at ${closed.milliseconds} ms` : wasThere ? "kept" : "",
     ];
@@ -1440,8 +1462,9 @@ async function executeDecode(
   { decode = "", json }: Command,
   { stdout }: Outputs,
 ): Promise<keyof typeof EXIT> {
-  const text = decode === "-" ? await readInput() : decode;
-  const terms = explainTag(text);
+  const isInput = decode === "-";
+  const text = isInput ? await readInput() : decode;
+  const terms = isInput ? undefined : explainTag(text);
   if (terms) {
     const lines = terms.map(({ tag = "", value = "" }) => `${describe({ [tag]: value })}\n`);
     stdout.print(json ? jsonLine({ terms }) : lines.join(""));

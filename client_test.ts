@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import net from "node:net";
 import process from "node:process";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -814,6 +815,41 @@ test("explain() tells the deviations of a request, and what an answer means for 
   assert.deepEqual(explain(answers[2]!)[0]?.verdict, { status: "approved" });
 });
 
+/** Listens, and does nothing more: soon no connection is made any more. */
+const FULL = `import net from "node:net";
+  import process from "node:process";
+  const wait = () => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 60_000);
+  const server = net.createServer().listen({ port: 0, host: "127.0.0.1", backlog: 1 }, () => {
+    process.stdout.write(server.address().port + "\\n", wait);
+  });`;
+const needsLinux = { ...patience, skip: process.platform === "linux" ? false : "not on Linux" };
+
+test("a connection that takes longer than its bound is given up", needsLinux, async () => {
+  const args = "deno" in process.versions
+    ? ["run", "--no-prompt", "--allow-net", `data:text/javascript,${encodeURIComponent(FULL)}`]
+    : ["--input-type=module", "-e", FULL];
+  await using full = new Command(args);
+  const port = Number(await full.prints("stdout", /^(\d+)\n/));
+  const sockets: net.Socket[] = [];
+  const connects = async (): Promise<boolean> => {
+    const socket = net.connect({ port, host: "127.0.0.1" }).on("error", () => {});
+    sockets.push(socket);
+    return await once(socket, "connect", { signal: AbortSignal.timeout(1_000) })
+      .then(() => true, () => false);
+  };
+  while (await connects());
+  const expected = new RegExp(
+    `^cannot reach the terminal at 127\\.0\\.0\\.1 port ${port}: no connection within 0.3 s; check its`,
+  );
+  const [paid, probed] = await Promise.all([
+    payAt(port, { timeout: 0.3 }).then(() => undefined, (error) => error),
+    probe({ port, timeout: 0.3 }),
+  ]);
+  for (const socket of sockets) socket.destroy();
+  failed("unreachable", expected)(paid);
+  assert.deepEqual([probed.length, probed[0]?.status], [1, "unreachable"]);
+});
+
 // ---------------------------------------------------------------- how a terminal behaves
 
 /** What is found at a port of this machine, by what was asked. */
@@ -994,6 +1030,30 @@ slow(
   },
 );
 
+slow("probe() tells who closed after what is no answer, AE 11, and a line end", async () => {
+  await using http = await listening(async (peer) => {
+    await peer.until(/CD001/);
+    peer.socket.end("HTTP/1.1 400 Bad Request\r\n\r\n");
+  });
+  const interim = text({ ...decode(IDENTIFICATION), AE: "11" });
+  await using terminal = await listening(async (peer) => {
+    await peer.until(/CD001/);
+    peer.send(interim);
+    await sleep(100);
+    peer.send(IDENTIFIED);
+    await sleep(200);
+    peer.send("\r\n");
+  });
+  const [refused, told] = await Promise.all([http, terminal].map(({ port }) => probeAt(port)));
+  const { status, closed } = refused!.get("identification")!;
+  assert.deepEqual([status, closed?.how], ["invalid", "closed"]);
+  const one = told!.get("identification")!;
+  assert.deepEqual([one.status, one.interim, one.ending], ["answered", true, "\r\n"]);
+  const table = probeTable([...refused!.values(), ...told!.values()]);
+  assert.match(table, /identification +invalid +1 +closed at \d+ ms\n/);
+  assert.match(table, /identification +\d+ ms +11, 10 +none +own 0301 .* CR LF +3 +kept\n/);
+});
+
 slow("probe() gives each request its own time", async () => {
   await using terminal = await listening((peer) => {
     peer.socket.on("data", () => void sleep(700).then(() => peer.send(`${IDENTIFIED}\n`)));
@@ -1086,6 +1146,8 @@ test("probeTable() is a row a request, and what went wrong below", () => {
       status: "answered",
       answer: { CZ: "0300", AE: "10" },
       milliseconds: 3,
+      interim: true,
+      ending: "\r\n\x04",
       own: [],
       segments: [{ milliseconds: 3, raw: "CZ" }],
     },
@@ -1103,10 +1165,10 @@ test("probeTable() is a row a request, and what went wrong below", () => {
   assert.equal(
     probeTable(probed),
     `\
-probe           answer      AE  AF    CZ        CJ           tags         segments  connection
-identification  12 ms       01  12    own 0301  own \\x1b[2J  CZ CJ AE AF  2         closed at 15 ms
-with CR LF      3 ms        10  none  as sent   none         CZ AE        1         kept
-two             unanswered                                   CZ           0
+probe           answer      AE      AF    CZ        CJ           tags         ending      segments  connection
+identification  12 ms       01      12    own 0301  own \\x1b[2J  CZ CJ AE AF  none        2         closed at 15 ms
+with CR LF      3 ms        11, 10  none  as sent   none         CZ AE        CR LF \\x04  1         kept
+two             unanswered                                       CZ                       0
 two: before all was sent came "late"
 two: not sent, the connection had ended
 `,

@@ -199,17 +199,25 @@ test("client.ts --decode explains a message, of an argument or of stdin", patien
     return await command.ran();
   };
   const latin1 = Uint8Array.from("CZ0040300CF001\xe9CD001I", (char) => char.charCodeAt(0));
-  const [argument, log, bytes, json, none, nothing, code, tag, unknown] = await Promise.all([
-    run("client.ts", "--decode", answer),
-    piped(`é: ${DEBIT}\né: ${answer}\n`),
-    piped(latin1),
-    piped(`${DEBIT}AE00210`, "--json"),
-    run("client.ts", "--decode", "CZ0040300CB003112x"),
-    piped("", "--json"),
-    run("client.ts", "--decode", "AF11"),
-    run("client.ts", "--decode", "ae", "--json"),
-    piped("CC 99\n"),
-  ]);
+  const [argument, log, bytes, json, none, nothing, code, tag, unknown, ...others] = await Promise
+    .all([
+      run("client.ts", "--decode", answer),
+      piped(`é: ${DEBIT}\né: ${answer}\n`),
+      piped(latin1),
+      piped(`${DEBIT}AE00210`, "--json"),
+      run("client.ts", "--decode", "CZ0040300CB003112x"),
+      piped("", "--json"),
+      run("client.ts", "--decode", "AF11"),
+      run("client.ts", "--decode", "AE", "--json"),
+      run("client.ts", "--decode", "CC 99"),
+      ...["OK", "ae", "AF99", "CA00", "AF \n"].map((text) => run("client.ts", "--decode", text)),
+      ...["OK\n", "AF\n", "AF 04"].map((text) => piped(text)),
+    ]);
+  assert.equal(others.length, 8);
+  for (const { status, stdout, stderr } of others) {
+    assert.deepEqual([status, stderr], [5, ""]);
+    assert.match(stdout, /^malformed at byte \d+: expected /);
+  }
   assert.deepEqual(code, {
     status: 0,
     stdout:
@@ -282,7 +290,7 @@ test("client.ts --probe prints how a terminal behaves, as text and as JSON", pat
   assert.equal(table.status, 0);
   assert.match(
     table.stdout,
-    /^probe +answer .* connection\nidentification +\d+ ms +10 +none +own 0301 +as sent +CZ CJ CA CD AE +1 +closed at \d+ ms\nwith CR LF /,
+    /^probe +answer .* connection\nidentification +\d+ ms +10 +none +own 0301 +as sent +CZ CJ CA CD AE +none +1 +closed at \d+ ms\nwith CR LF /,
   );
   assert.equal(table.stderr, "");
   assert.match(never.stderr, /^(sent: CZ.*\n){6}$/); // "again" is not

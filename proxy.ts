@@ -56,6 +56,7 @@ import {
   ProtocolError,
   type Received,
   seemsWhole,
+  TAGS,
   type Verdict,
 } from "./protocol.ts";
 import {
@@ -187,8 +188,10 @@ function readPlace(text: unknown, { host, port }: Settings): Place {
 /** Tags whose values a person should not find in a file. */
 const MASKED: ReadonlySet<string> = new Set("AA AB AC AM AN BH BI CF CG".split(" "));
 
-/** The head of a field that has to be masked, inside of another whose length is wrong. */
-const SWALLOWED = new RegExp(`(?:${[...MASKED, "AK", "ZT"].join("|")})\\d{3}`);
+/** The head of a field that has to be masked, perhaps inside of another whose length is wrong. */
+const SECRET = new RegExp(`(?:${[...MASKED, "AK", "ZT"].join("|")})\\d{3}`);
+/** Characters of a head: a tag and a length. */
+const HEAD = 5;
 
 /** The fields that a text begins with, and what is behind them. */
 function cutFields(raw: string): { fields: { tag: string; value: string }[]; rest: string } {
@@ -216,7 +219,10 @@ function maskReceipt(value: string): string {
   const base64 = value.replace(/[\r\n=]/g, "");
   if (/[^A-Za-z0-9+/]/.test(base64)) return maskText(value);
   const whole = base64.length % 4 === 1 ? base64.slice(0, -1) : base64; // it may be cut
-  const masked = [...btoa(maskText(atob(whole))).replace(/=/g, "")];
+  const text = atob(whole);
+  // It is none where a character is missing: its bits are those of others then.
+  const isText = !/[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]/.test(text);
+  const masked = [...btoa(isText ? maskText(text) : "*".repeat(text.length)).replace(/=/g, "")];
   return value.replace(/[^\r\n=]/g, () => masked.shift() ?? "A");
 }
 
@@ -224,18 +230,49 @@ function maskValue(tag: string, value: string): string {
   if (MASKED.has(tag)) return "*".repeat(value.length);
   if (tag === "AK") return maskReceipt(value);
   if (tag === "ZT") return maskRaw(value);
-  const shown = SWALLOWED.exec(value);
-  if (!shown) return value;
-  const end = shown.index + shown[0].length;
+  const secret = SECRET.exec(value);
+  if (!secret) return value;
+  const end = secret.index + HEAD;
   return value.slice(0, end) + "*".repeat(value.length - end);
 }
 
-/** A message as it may be shown, its length unchanged. Of what is malformed in it all is masked. */
+/** A message as it may be shown, its length unchanged. */
 function maskRaw(raw: string): string {
   const { fields, rest } = cutFields(raw);
-  const shown = fields.map(({ tag, value }) => fieldText(tag, maskValue(tag, value)));
-  const [, head = "", tag = "", value = ""] = /^(([A-Z]{2})\d{3})(.*)$/s.exec(rest) ?? [];
-  return shown.join("") + (head ? head + maskValue(tag, value) : maskText(rest));
+  if (BETWEEN.exec(rest)?.[0] !== rest) return maskMalformed(raw, raw.length - rest.length);
+  return fields.map(({ tag, value }) => fieldText(tag, maskValue(tag, value))).join("") + rest;
+}
+
+/**
+ * The same of one that is malformed behind `end`. A length before it is wrong, perhaps that of a
+ * secret, whose rest may then look like fields. So from the first secret on only heads are shown,
+ * and those as long as each surely is one.
+ */
+function maskMalformed(raw: string, end: number): string {
+  const secret = (SECRET.exec(raw)?.index ?? Infinity) + HEAD;
+  const seen = new Set<string>();
+  let shown = "";
+  for (;;) {
+    const [at, start] = [shown.length, shown.length + HEAD];
+    const [, tag = "", digits] = /^([A-Z]{2})(\d{3})$/.exec(raw.slice(at, start)) ?? [];
+    const next = start + Number(digits);
+    const isClear = next <= end && next < secret;
+    const isSure = canBe(tag, next - start) && !seen.has(tag);
+    if (!isClear && !(isSure && (start >= secret || at === end))) break;
+    seen.add(tag);
+    const value = raw.slice(start, next);
+    const masked = start === secret ? maskValue(tag, value) : maskText(value);
+    shown += raw.slice(at, start) + (isClear ? value : masked);
+  }
+  const clear = Math.max(shown.length, Math.min(secret, end));
+  return shown + raw.slice(shown.length, clear) + maskText(raw.slice(clear));
+}
+
+/** Whether the protocol has a tag, and values of that size for it. */
+function canBe(tag: string, size: number): boolean {
+  const known = TAGS.get(tag);
+  const [min, max] = known?.size ?? [1, 999];
+  return known !== undefined && size >= min && size <= max;
 }
 
 /** The same of what is quoted in a remark on a field, or on a message that cannot be read. */
@@ -245,25 +282,57 @@ function maskQuoted(text: string, tag?: string): string {
   return text.replace(/"([^]*)"/, (_, quoted: string) => `"${mask(quoted)}"`);
 }
 
+/** What is wrong with a message, which may name only what is shown of it. */
+function maskError(
+  { message, at }: ProtocolError,
+  { raw, fields }: Received,
+  shown: string,
+): ProtocolError {
+  const before = fields.at(-1);
+  const end = before ? before.at + HEAD + before.value.length : 0;
+  const isShown = (from: number): boolean => shown.startsWith(raw.slice(from, from + HEAD), from);
+  const [what = "", ...hints] = message.replace(/^at byte \d+: /, "").split(";");
+  const told = isShown(end)
+    ? what
+    : what.replace(/\b[A-Z]{2}\b|\d/g, (found) => "*".repeat(found.length));
+  const kept = !before || isShown(before.at) ? hints : [];
+  return new ProtocolError(maskQuoted([told, ...kept].join(";")), at);
+}
+
 /** What is given to the journal, and so to log, events and transactions. */
 const MASKING = {
   raw: maskRaw,
-  received(received: Received): Received {
-    const { raw, error } = received;
-    const masked = { ...received, ...wireMessage(maskRaw(raw)) };
-    const why = error?.message.replace(/^at byte \d+: /, "");
-    return why ? { ...masked, error: new ProtocolError(maskQuoted(why), error?.at) } : masked;
+  /** Of what is malformed, or follows such, only the fields that are shown as they are. */
+  received(received: Received, isDoubtful: boolean): Received {
+    const masked = wireMessage(isDoubtful ? maskText(received.raw) : maskRaw(received.raw));
+    if (!received.error && !isDoubtful) return { ...received, ...masked };
+    const fields = received.fields.filter(({ tag, value, at }) =>
+      masked.raw.startsWith(fieldText(tag, value), at)
+    );
+    const { message } = wireMessage(fields.map(({ tag, value }) => fieldText(tag, value)).join(""));
+    const error = received.error && maskError(received.error, received, masked.raw);
+    return { raw: masked.raw, fields, message, ...(error && { error }) };
   },
-  deviation: (deviation: Deviation): Deviation => ({
-    ...deviation,
-    text: maskQuoted(deviation.text, deviation.tag),
-  }),
+  deviations(received: Received, isDoubtful: boolean): Deviation[] {
+    const { error } = received;
+    const judged = error || isDoubtful ? MASKING.received(received, isDoubtful) : received;
+    return deviations(judged).map((deviation) => ({
+      ...deviation,
+      text: maskQuoted(deviation.text, deviation.tag),
+    }));
+  },
+  outcome(outcome: Outcome): Outcome {
+    const masked = Object.entries(outcome.tags ?? {}).map((
+      [tag, value],
+    ) => [tag, maskValue(tag, value)]);
+    return { ...outcome, ...(outcome.tags && { tags: Object.fromEntries(masked) }) };
+  },
 };
 
 type Shown = typeof MASKING;
 
 const same = <Value>(value: Value): Value => value;
-const UNMASKED: Shown = { raw: same, received: same, deviation: same };
+const UNMASKED: Shown = { raw: same, received: same, deviations, outcome: same };
 
 /** A text as the message that it is, as far as it can be read. */
 function wireMessage(raw: string): WireMessage {
@@ -283,6 +352,8 @@ interface Piece {
 /** A message, and how it came. */
 interface Heard {
   received: Received;
+  /** Whether it may be the rest of one that was malformed: it does not begin as a message does. */
+  isDoubtful: boolean;
   /** Line ends and control characters right behind it. */
   ending: string;
   pieces: readonly Piece[];
@@ -293,10 +364,10 @@ interface Heard {
 }
 
 /** Who has an ear: knows how long to wait, and receives what was heard. */
-interface EarOwner extends Omit<FramerOwner, "onMessage"> {
+interface EarOwner extends Pick<FramerOwner, "pause"> {
   onHeard(heard: Heard): void;
-  /** Receives what stood between messages and has not been passed on yet. */
-  onUnsent?(bytes: string): void;
+  /** Receives what stood between messages, when it came, and what of it has not been passed on yet. */
+  onBetween(bytes: string, at: number, unsent: string): void;
 }
 
 /** What stands between messages. */
@@ -308,16 +379,17 @@ class Ear {
   readonly #newFramer: () => MessageFramer;
   framer: MessageFramer;
   #pieces: Piece[] = [];
+  #isBroken = false; // the message before was malformed
   /** What is not a message yet. */
   text = "";
   /** Bytes of it that have been passed on. */
   passed = 0;
 
   constructor(owner: EarOwner, most?: number) {
-    const { pause, onControl = () => {} } = owner;
+    const { pause } = owner;
     const onMessage = (received: Received): void => this.#onMessage(received);
     this.#owner = owner;
-    this.#newFramer = () => new MessageFramer({ pause, onControl, onMessage }, most);
+    this.#newFramer = () => new MessageFramer({ pause, onMessage }, most);
     this.framer = this.#newFramer();
   }
 
@@ -345,14 +417,16 @@ class Ear {
     const { length } = received.raw + ending;
     const unsent = this.text.slice(this.passed, length);
     const pieces = this.#cut(length);
+    const isDoubtful = this.#isBroken && !received.raw.startsWith("CZ");
+    this.#isBroken = isDoubtful || received.error !== undefined;
     const { at } = pieces.at(-1)!; // a message has at least one byte
-    this.#owner.onHeard({ received, ending, pieces, at, unsent });
+    this.#owner.onHeard({ received, isDoubtful, ending, pieces, at, unsent });
   }
 
   #skip(bytes: number): void {
-    const unsent = this.text.slice(this.passed, bytes);
-    this.#cut(bytes);
-    if (unsent !== "") this.#owner.onUnsent?.(unsent);
+    const [skipped, unsent] = [this.text.slice(0, bytes), this.text.slice(this.passed, bytes)];
+    const last = this.#cut(bytes).at(-1);
+    if (last) this.#owner.onBetween(skipped, last.at, unsent);
   }
 
   /** Takes so many bytes away; gives the pieces that they came in. */
@@ -443,6 +517,8 @@ class Relay {
   #work = Promise.resolve(); // answers that are being changed, and what is to be sent after them
   #held = 0; // pieces of that work
   #timer: ReturnType<typeof setTimeout> | undefined;
+  #isWithheld = false; // the last answer: the connection stays until the POS closes it
+  #isKept = false; // by that, though the terminal has closed its own
   #closing: Closing & { by: Side } | undefined;
   #isDone = false;
 
@@ -453,21 +529,23 @@ class Relay {
     this.#onDone = onDone;
     this.#address = pos.remoteAddress ?? "";
     const { gap, maxRequest } = shared.script;
-    const onControl = (who: string) => (characters: string): void =>
-      this.#log("info", () => `the ${who} sent between messages: ${printable(characters)}`);
+    const tell = (by: Side, bytes: string, at: number): void =>
+      shared.journal.between(number, by, shared.shown.raw(bytes), dateOf(at));
     this.#asked = new Ear({
       pause: (fields) => missingTags(fields).length === 0 ? gap : Math.max(gap, MISSING_TAGS_GAP),
-      onControl: onControl("POS"),
       onHeard: (heard) => this.#onRequest(heard),
+      onBetween: (bytes, at) => tell("pos", bytes, at),
     }, maxRequest);
     this.#answered = new Ear({
       pause: (fields) => {
         if (fields["AE"] === undefined) return Infinity;
         return seemsWhole(this.#turn?.request ?? {}, fields) ? ANSWER_GAP : 10 * ANSWER_GAP;
       },
-      onControl: onControl("terminal"),
       onHeard: (heard) => this.#onAnswer(heard),
-      onUnsent: (bytes) => this.#afterHeld(() => void this.#write(bytes)),
+      onBetween: (bytes, at, unsent) => {
+        tell("terminal", bytes, at);
+        if (unsent !== "") this.#afterHeld(() => void this.#write(unsent));
+      },
     });
     this.#log("debug", () => `connected from ${this.#address} port ${pos.remotePort}`);
     prepare(pos, shared.script);
@@ -596,7 +674,7 @@ class Relay {
   #end(): void {
     if (this.#isDone) return; // Bun ends sockets that are closed
     this.#leave();
-    (this.#terminal ?? this.#pos).end();
+    (this.#isKept ? this.#pos : this.#terminal ?? this.#pos).end();
   }
 
   /** The connection to the POS is closed. */
@@ -626,7 +704,7 @@ class Relay {
 
   /** The terminal has closed its side, or reset the connection. */
   #hangUp(isReset = false): void {
-    this.#close("terminal", isReset);
+    if (this.#isKept) return;
     if (isReset || this.#asked.framer.state === "whole") this.#asked.take();
     this.#answered.take();
     for (const turn of this.#turns.splice(0)) {
@@ -635,7 +713,17 @@ class Relay {
       if (turn.gone === undefined) this.#shared.journal.warn(turn, { code: "unanswered", text });
       this.#over(turn);
     }
-    this.#afterHeld(() => void (isReset ? reset(this.#pos) : this.#pos.end()));
+    this.#afterHeld(() => {
+      this.#isKept = this.#isWithheld && !this.#left.signal.aborted;
+      if (this.#isKept) {
+        this.#log("info", () => "the terminal has hung up, the POS waits: its answer is withheld");
+        if (!isReset) this.#terminal?.end();
+        return;
+      }
+      this.#close("terminal", isReset);
+      if (isReset) reset(this.#pos);
+      else this.#pos.end();
+    });
   }
 
   #unreachable(error: NodeJS.ErrnoException): void {
@@ -673,9 +761,9 @@ class Relay {
     this.#shared.journal.over(turn);
   }
 
-  #onRequest({ received, ending, pieces, at: arrived }: Heard): void {
+  #onRequest({ received, isDoubtful, ending, pieces, at: arrived }: Heard): void {
     const { script, journal, shown } = this.#shared;
-    const found = deviations(received);
+    const found = shown.deviations(received, isDoubtful);
     const isRest = received.fields.length > 0 && received.message["CZ"] === undefined;
     const isLate = isRest && this.#turns.length > 0; // it gets no answer of its own
     if (isLate || (isRest && this.#last)) {
@@ -686,13 +774,13 @@ class Relay {
     const outcome: Outcome = isRefused
       ? {}
       : outcomeFor(received.message, script) ?? script.outcome as Outcome;
-    const told = shown.received(received);
+    const told = shown.received(received, isDoubtful);
     const turn: Turn = {
       connection: this.#number,
       transaction: 0,
       address: this.#address,
       received: dateOf(arrived),
-      deviations: found.map((deviation) => shown.deviation(deviation)),
+      deviations: found,
       segments: segmentsOf(pieces, arrived),
       ending,
       signal: this.#left.signal,
@@ -703,7 +791,7 @@ class Relay {
     };
     turn.transaction = journal.request(turn, told);
     if (isLate) return journal.over(turn);
-    journal.decided(turn, turn.outcome);
+    journal.decided(turn, turn.outcome && shown.outcome(turn.outcome));
     this.#open.add(turn);
     this.#turns.push(turn);
     if (this.#turns.length > MAX_WAITING) this.#over(this.#turns.shift()!);
@@ -720,17 +808,19 @@ class Relay {
 
   #onAnswer(heard: Heard): void {
     const { journal, shown } = this.#shared;
-    const { received, ending, pieces, at, unsent } = heard;
+    const { received, isDoubtful, ending, pieces, at, unsent } = heard;
     const turn = this.#turn;
     const isInterim = turn !== undefined && !received.error && received.message["AE"] === "11" &&
       turn.request["BA"] !== "1";
     const outcome = isInterim ? undefined : turn?.outcome;
     if (!outcome && unsent !== "") this.#afterHeld(() => void this.#write(unsent));
-    const { raw, message, error } = shown.received(received);
+    const { raw, message, error } = shown.received(received, isDoubtful);
     if (!turn) {
+      const last = this.#last;
+      if (!last) return journal.between(this.#number, "terminal", raw + ending, dateOf(at));
       const text = `the terminal sent without being asked: "${printable(raw)}"`;
-      if (this.#last) return journal.warn(this.#last, { code: "unasked", text });
-      return this.#log("warn", () => text);
+      const came = { raw: raw + ending, milliseconds: Math.round(at - last.arrived) };
+      return journal.warn(last, { code: "unasked", text }, "warn", came);
     }
     const segments = segmentsOf(pieces, turn.arrived);
     const milliseconds = Math.round(at - turn.arrived);
@@ -744,6 +834,7 @@ class Relay {
     if (isInterim) return journal.answer(turn, answer, milliseconds, dateOf(at));
     this.#turns.shift();
     this.#last = turn;
+    this.#isWithheld = outcome?.fault === "silent";
     if (outcome) {
       journal.due(turn, answer, milliseconds);
       this.#tell(answer, milliseconds);
@@ -778,19 +869,28 @@ class Relay {
   /** Sends something else than what the terminal has answered, the way our own terminal does. */
   async #change(
     turn: Turn,
-    { fault, hangup, tags, delay = 0 }: Outcome,
+    { tags, ...others }: Outcome,
     { received: { raw: answered, error }, ending }: Heard,
   ): Promise<void> {
+    const { fault, hangup, delay = 0 } = others;
     const { journal, shown } = this.#shared;
     const { CD: action, BA: atOnce } = turn.request;
     if (action !== "I" && atOnce !== "1") {
       await this.#sleepUntil(turn.arrived + drawDelay(delay) * 1000);
     }
+    if (tags && error) {
+      const names = Object.keys(tags).join(", ");
+      const text = `${names} not set: expected an answer that is well-formed`;
+      journal.warn(turn, { code: "not-set", text });
+      journal.decided(turn, changes(others) ? others : undefined);
+    }
     const raw = tags && !error ? withTags(answered, tags) : answered;
-    const transmission: Transmission = fault
-      ? FAULTS[fault].send(raw)
-      : { segments: [raw + ending] };
-    const { segments, then } = transmission;
+    const transmission: Transmission = fault ? FAULTS[fault].send(raw) : { segments: [raw] };
+    const { then } = transmission;
+    const segments = [...transmission.segments];
+    // What stood right behind the answer goes out behind one that is sent to its end.
+    const end = segments.length === 0 || then || fault === "garbage" ? "" : ending;
+    if (end !== "") segments.push(segments.pop() + end);
     const sent: Segment[] = [];
     for (const [index, segment] of segments.entries()) {
       const wait = pauseBefore(index, transmission);
@@ -803,8 +903,11 @@ class Relay {
     const lost = lostOf(turn.sent, whole, turn.gone !== undefined);
     if (whole === "") journal.nothing(turn);
     else {
+      const told = lost === "rest" ? turn.sent : whole;
+      const length = whole.length - end.length;
       journal.answer(turn, {
-        ...wireMessage(shown.raw(lost === "rest" ? turn.sent : whole)),
+        ...wireMessage(shown.raw(told.slice(0, length))),
+        ...(told.length > length && { ending: told.slice(length) }),
         ...(lost && { lost }),
         ...(sent.length > 1 && { segments: sent }),
       }, since(turn));
@@ -833,9 +936,12 @@ function verdictOf(request: Readonly<Message>, answer: Received): Verdict {
 
 /** A message with tags set, or left out where the value is "". */
 function withTags(raw: string, tags: Readonly<Message>): string {
-  const own = cutFields(raw).fields.map(({ tag, value }): [string, string] => [tag, value]);
-  const all = new Map([...own, ...Object.entries(tags)]); // which keeps the places of its own
-  return [...all].map(([tag, value]) => tags[tag] === "" ? "" : fieldText(tag, value)).join("");
+  const { fields } = cutFields(raw);
+  const isThere = (tag: string): boolean => fields.some((field) => field.tag === tag);
+  const added = Object.entries(tags).filter(([tag]) => !isThere(tag));
+  const all = [...fields, ...added.map(([tag, value]) => ({ tag, value }))];
+  return all.map(({ tag, value }) => tags[tag] === "" ? "" : fieldText(tag, tags[tag] ?? value))
+    .join("");
 }
 
 // ---------------------------------------------------------------- the proxy
@@ -904,12 +1010,19 @@ interface Exchange {
   answer?: Wire;
   /** Whether the POS was sent something else than the answer. */
   isChanged?: boolean;
+  /** How many more answers came, which nobody had asked for. */
+  others?: number;
   /** How the connection was closed after it. */
   closed?: { by: Side; milliseconds: number; reset: boolean };
 }
 
 /** What is read of the event on a line. */
-type Recorded = Wire & Partial<About> & { event: string; by?: Side; reset?: boolean };
+type Recorded = Wire & Partial<About> & {
+  event: string;
+  code?: string;
+  by?: Side;
+  reset?: boolean;
+};
 
 /** Reads a line of a recording. */
 function readEvent(text: string): Recorded | undefined {
@@ -941,7 +1054,7 @@ function readRecording(text: string, option = "recording"): Exchange[] {
       const got = lineText.length > 80 ? `${lineText.slice(0, 80)}...` : lineText;
       throw new OptionError(option, `the event of a recording on line ${line}`, got);
     }
-    const { event, connection: number, transaction, by, reset = false, ...wire } = recorded;
+    const { event, connection: number, transaction, code, by, reset = false, ...wire } = recorded;
     if (event === "listening") run++;
     const connection = `${run}/${number}`;
     if (event === "request" || event === "invalid") {
@@ -949,18 +1062,39 @@ function readRecording(text: string, option = "recording"): Exchange[] {
       continue;
     }
     const exchange = exchanges.findLast((one) =>
-      one.connection === connection && (event === "closed" || one.transaction === transaction)
+      one.connection === connection &&
+      (event === "closed" || event === "between" || one.transaction === transaction)
     );
     if (!exchange) continue;
     if (event === "due" || (event === "answer" && !exchange.isChanged)) {
       if (exchange.answer) exchange.interim = exchange.answer;
       exchange.answer = wire;
       exchange.isChanged = event === "due";
+    } else if (code === "unasked") exchange.others = (exchange.others ?? 0) + 1;
+    else if (event === "between" && by === "terminal" && exchange.answer && !exchange.others) {
+      exchange.answer = withLater(exchange.answer, wire);
     } else if (event === "closed" && by && !exchange.isChanged) {
       exchange.closed = { by, milliseconds: wire.milliseconds, reset };
     }
   }
   return exchanges;
+}
+
+/** An answer with what came a while behind it, which is its ending too. */
+function withLater(answer: Wire, { raw, milliseconds }: Wire): Wire {
+  const { ending = "", segments } = answer;
+  const bytes = answer.raw.length + ending.length;
+  const before = segments.length > 0 ? segments : [{ milliseconds: answer.milliseconds, bytes }];
+  const later = { milliseconds, bytes: raw.length };
+  return { ...answer, ending: ending + raw, segments: [...before, later] };
+}
+
+/** Reads a recording that must have something to play, or to compare. */
+function readExchanges(text: string, option?: string): Exchange[] {
+  const exchanges = readRecording(text, option);
+  if (exchanges.length > 0) return exchanges;
+  const expected = "the lines that proxy.ts --json has printed, with a request among them";
+  throw new OptionError(option ?? "recording", expected, undefined);
 }
 
 // ---- playing one
@@ -970,8 +1104,9 @@ const FREE: ReadonlySet<string> = new Set([..."CA CB CH CJ ID IM ZT".split(" "),
 
 /** What of a request decides which recorded one it is like; all of one that is malformed. */
 function likeness(raw: string): string {
-  const { fields, rest } = cutFields(raw);
-  if (rest !== "") return maskRaw(raw);
+  const shown = maskRaw(raw); // which a recording has
+  const { fields, rest } = cutFields(shown);
+  if (rest !== "") return shown;
   const fixed = fields.filter(({ tag }) => !FREE.has(tag));
   return fixed.map(({ tag, value }) => `${tag} ${value}`).sort().join(", ");
 }
@@ -992,7 +1127,7 @@ export async function startReplay(
   const settings = check(options, "the recording", readNothing);
   const script: Settings = { ...settings, next: [] };
   const recorded = new Map<string, Exchange[]>();
-  for (const exchange of readRecording(recording)) {
+  for (const exchange of readExchanges(recording)) {
     const key = likeness(exchange.request.raw);
     recorded.set(key, [...recorded.get(key) ?? [], exchange]);
   }
@@ -1043,7 +1178,7 @@ function replyOf({ request, interim, answer, closed }: Exchange, asked: Message)
       pause: times.map((time, index) => time - (times[index - 1] ?? first)),
       ...(by?.reset ? { then: "reset" } : by && !answer ? { then: "close" } : {}),
     },
-    ...(by && { close: (by.milliseconds - milliseconds) / 1000 }),
+    ...(by && { close: answer ? (by.milliseconds - (times.at(-1) ?? first)) / 1000 : 0 }),
     ...(interim && {
       interim: wireMessage(cutAs(interim, own).join("")),
       interimDelay: interim.milliseconds / 1000,
@@ -1131,7 +1266,7 @@ export async function compareRecording(
   recording: string,
   { model }: { model?: ModelName } = {},
 ): Promise<Comparison[]> {
-  const exchanges = readRecording(recording);
+  const exchanges = readExchanges(recording);
   let [events, requests] = ["", 0];
   const onEvent = (event: TerminalEvent): void => {
     events += jsonLine(event);
@@ -1200,19 +1335,20 @@ async function ends(till: net.Socket, within: number): Promise<boolean> {
 }
 
 /** The outcome that makes the simulated terminal answer like a recorded one, but for its habits. */
-function outcomeOf({ request: { message: request }, answer }: Exchange): Outcome {
+function outcomeOf({ request: { message: request }, interim, answer }: Exchange): Outcome {
   if (!answer) return {};
   const { AE: status, AF: reason = "", CC: application, CI: mode, CB: paid } = answer.message;
-  const delay = answer.milliseconds >= AT_ONCE ? LATER : 0;
-  if (status === "01") return { failure: /^\d\d/.exec(reason)?.[0] ?? "07", delay };
-  if (status !== "10" || !movesMoney(request["CD"])) return { delay };
+  const isLate = answer.milliseconds >= AT_ONCE;
+  const when = { delay: isLate ? LATER : 0, ...(interim && { pending: true }) };
+  if (status === "01") return { failure: /^\d\d/.exec(reason)?.[0] ?? "07", ...when };
+  if (status !== "10" || !movesMoney(request["CD"])) return when;
   const cards = Object.keys(CARDS) as Card[];
   const card = cards.find((card) => CARDS[card].CC === application);
   const tags: Message = {};
   if (!card && application && application !== request["CC"]) tags["CC"] = application;
   if (mode && !(card && CARDS[card].CI === mode)) tags["CI"] = mode;
   if (paid && Number(paid) !== Number(request["CB"])) tags["CB"] = paid; // in part
-  return { delay, ...(card && { card }), ...(Object.keys(tags).length > 0 && { tags }) };
+  return { ...when, ...(card && { card }), ...(Object.keys(tags).length > 0 && { tags }) };
 }
 
 /** In what an answer of the simulated terminal differs from that of a recorded one. */
@@ -1230,6 +1366,8 @@ function differencesOf(recorded: Exchange, simulated?: Exchange): Difference[] {
     if (one ?? other) compare("answer", one ? "one" : none, other ? "one" : "none");
     return found;
   }
+  const answers = ({ others = 0 }: Exchange): string => others > 0 ? `${1 + others}` : "one";
+  compare("answer", answers(recorded), simulated ? answers(simulated) : "none");
   const status = (interim?: Wire): string => interim ? `AE ${interim.message["AE"]}` : "";
   compare("interim", status(recorded.interim), status(simulated?.interim));
   const [tags, others] = [Object.keys(one.message), Object.keys(other.message)];
@@ -1318,7 +1456,7 @@ async function readStdin(option: "replay" | "compare"): Promise<string> {
   const bytes = Buffer.concat(chunks);
   const isWide = bytes[0] === 0xff && bytes[1] === 0xfe; // as PowerShell writes files
   const text = new TextDecoder(isWide ? "utf-16le" : "utf-8").decode(bytes);
-  readRecording(text, option); // or an error would not name the option
+  readExchanges(text, option); // or an error would not name the option
   return text;
 }
 
@@ -1336,7 +1474,10 @@ async function startCommand(asked: Asked, isJson: boolean): Promise<Terminal> {
   if (terminal !== undefined) {
     return startProxy({ ...options as ReplayOptions, terminal, unmasked });
   }
-  if (replay) return startReplay(await readStdin("replay"), options as ReplayOptions);
+  if (replay) {
+    check(options, "the recording", readNothing);
+    return startReplay(await readStdin("replay"), options as ReplayOptions);
+  }
   const { outcome = {}, ...others } = options;
   readNothing(outcome as Outcome);
   const none = Object.entries(others).find(([name]) => !/^(?:log|logLevel|onEvent)$/.test(name));

@@ -553,7 +553,42 @@ slow("what a terminal sends without being asked goes through, and is told", asyn
     () => seen.proxy.transactions[0]?.warnings.some(({ code }) => code === "unasked"),
     "told",
   );
+  const told = seen.events.find((event) => event.event === "warning" && event.code === "unasked");
+  assert.ok(told?.event === "warning");
+  assert.equal(
+    told.raw,
+    APPROVAL.replace(/AC006.*/, "AC006******"),
+  );
+  assert.ok((told.milliseconds ?? 0) >= 190, `${told.milliseconds}`);
   assert.ok(seen.log.includes("info #1 the terminal sent between messages: \\x06\\x04"));
+});
+
+slow("what comes between messages is told, of either side, and with its time", async () => {
+  await using real = await listening(async (peer) => {
+    peer.send("\x04");
+    await peer.until(/11245/);
+    peer.send(APPROVAL);
+    await eventually(() => seen.events.some(({ event }) => event === "answer"), "answered");
+    peer.send("\r\n");
+  });
+  await using seen = await proxyTo(real.port);
+  await using till = await Peer.connect(seen.port);
+  till.send("\r\n");
+  await till.until(/\x04/);
+  till.send(DEBIT);
+  await till.until(/\r\n$/);
+  till.send("\x06");
+  await eventually(() => seen.events.length === 7, "all of it");
+  const told = seen.events.filter((event) => event.event === "between");
+  assert.deepEqual(told.map(({ by, raw }) => [by, raw]), [
+    ["pos", "\r\n"],
+    ["terminal", "\x04"],
+    ["terminal", "\r\n"],
+    ["pos", "\x06"],
+  ]);
+  const [before, early, late, last] = told.map(({ milliseconds }) => milliseconds);
+  assert.deepEqual([before, early], [undefined, undefined]);
+  assert.ok(late !== undefined && late >= 95 && last !== undefined && last >= late);
 });
 
 // ---------------------------------------------------------------- what is masked
@@ -615,6 +650,93 @@ slow(
     assert.deepEqual(traces(seen.recording()), []);
   },
 );
+
+slowTable(
+  "of what is malformed all is masked that may be a value whose length is wrong",
+  {
+    "a request, a reference like a field": [
+      `${DEBIT}CF000FA2025123456 Jean Dupont`,
+      `${DEBIT}CF000************ **** ******`,
+      "at byte 92: expected *** characters for **, got **",
+    ],
+    "an answer, a number like an amount": [
+      `${DEBIT}AE00210AC000CB497010123456`,
+      `${DEBIT}AE00210AC000**************`,
+      "at byte 89: expected *** characters for **, got *",
+    ],
+    "a tag that was there": [
+      `${DEBIT}CF004REF-CB00543212 Dupont`,
+      `${DEBIT}CF004************** ******`,
+      'at byte 82: expected a tag of two letters A-Z, got " "',
+    ],
+    "a size that cannot be": [
+      `${DEBIT}AE00210AC002XXCC049701`,
+      `${DEBIT}AE00210AC002**********`,
+      "at byte 85: expected ** characters for **, got *",
+    ],
+    "swallowed by a field before it": [
+      `${DEBIT}AE00210CC010001AA0164970101234560014`,
+      `${DEBIT}AE00210CC010001AA016****************`,
+      'at byte 85: expected a tag of two letters A-Z, got "*"; perhaps the length of CC before it, 010, is too short',
+    ],
+    "cut": [
+      `${DEBIT}AE00210AA0164970101234560014AC006XYZ123CC00300`,
+      `${DEBIT}AE00210AA016****************AC006******CC003**`,
+      "at byte 109: expected 3 characters for CC, got 2",
+    ],
+  } satisfies Record<string, [string, string, string]>,
+  async ([raw, shown, error]) => {
+    await using real = await listening(async (peer) => {
+      await peer.until(/./);
+      peer.socket.end(raw, "latin1");
+    });
+    await using seen = await proxyTo(real.port);
+    await using till = await Peer.connect(seen.port);
+    till.send(raw);
+    await till.until(new RegExp(`^${raw}$`)); // on the wire nothing is
+    till.socket.end();
+    await closed(seen.events);
+    const [, request, answer] = seen.events;
+    assert.ok(request?.event === "invalid" && answer?.event === "answer");
+    assert.deepEqual([request.raw, request.error], [shown, error]);
+    assert.deepEqual([answer.raw, answer.verdict], [shown, { status: "invalid", error }]);
+    const told = seen.recording() + seen.log.join("\n");
+    assert.doesNotMatch(told, /FA2|2025|Dupont|REF|CB497|97010|4321|CC049/);
+  },
+);
+
+slow("what follows something malformed is masked, unless it begins as a message does", async () => {
+  await using real = await listening(() => {});
+  await using seen = await proxyTo(real.port);
+  await using till = await Peer.connect(seen.port);
+  for (const [index, raw] of [`${DEBIT}CF002FA2-25`, "AI010Jean 98765", DEBIT].entries()) {
+    till.send(raw);
+    await eventually(() => seen.proxy.transactions.length > index, `${raw} told`);
+  }
+  assert.deepEqual(seen.proxy.transactions.map(({ request }) => request.raw), [
+    `${DEBIT}CF002***-**`,
+    "********* *****",
+    DEBIT,
+  ]);
+  assert.doesNotMatch(seen.recording() + seen.log.join("\n"), /Jean|9876|FA2/);
+});
+
+slow("the value of a tag in an outcome is masked as in a message", async () => {
+  await using real = await terminalWith();
+  for (const unmasked of [false, true]) {
+    await using seen = await proxyTo(real.port, { unmasked, outcome: "AA=497011,CB=1,hangup" });
+    await using till = await Peer.connect(seen.port);
+    till.send(DEBIT);
+    assert.equal(await till.closed, "ended");
+    assert.match(till.text, /AA006497011/);
+    const AA = unmasked ? "497011" : "******";
+    const told = seen.events.find((event) => event.event === "answer");
+    assert.ok(told?.event === "answer");
+    assert.equal(told.outcome, `hangup,AA=${AA},CB=1`);
+    assert.equal(seen.proxy.transactions[0]?.outcome?.tags?.["AA"], AA);
+    assert.equal(/497011/.test(seen.recording() + seen.log.join("\n")), unmasked);
+  }
+});
 
 slow("--unmasked shows all", async () => {
   await using real = await listening(() => {});
@@ -733,6 +855,102 @@ slow("silent: nothing is sent, and the connection stays until the POS closes it"
   const { due, answer, gone } = await seen.proxy.waitForTransaction({ timeout: 5_000 });
   assert.deepEqual([due?.verdict?.status, answer, gone?.sent], ["approved", undefined, ""]);
 });
+
+slowTable("silent: the connection stays though the terminal closes or resets its own", {
+  "closes": false,
+  "resets": true,
+}, async (resets) => {
+  await using real = await listening(async (peer) => {
+    await peer.until(/11245/);
+    if (!resets) return void peer.socket.end(APPROVAL, "latin1");
+    peer.send(APPROVAL);
+    await sleep(30);
+    peer.reset();
+  });
+  await using seen = await proxyTo(real.port, { outcome: "silent" });
+  await using till = await Peer.connect(seen.port);
+  till.send(DEBIT);
+  const line = "info #1 the terminal has hung up, the POS waits: its answer is withheld";
+  await eventually(() => seen.log.includes(line), line);
+  assert.ok(seen.log.includes("info #1 sent nothing (silent)"));
+  await sleep(150);
+  assert.deepEqual([till.text, till.socket.readyState], ["", "open"]);
+  till.socket.end();
+  assert.equal(await till.closed, "ended");
+  const { due, answer, gone } = await seen.proxy.waitForTransaction({ timeout: 5_000 });
+  assert.deepEqual([due?.verdict?.status, answer, gone?.sent], ["approved", undefined, ""]);
+  await closed(seen.events);
+  const end = seen.events.at(-1);
+  assert.ok(end?.event === "closed" && end.by === "pos", JSON.stringify(end));
+});
+
+slowTable("what stands right behind an answer goes out behind it", {
+  "split": "split",
+  "dribble": "dribble",
+  "a tag": "CC=003",
+  "delay": "delay=0.1",
+}, async (outcome) => {
+  await using real = await listening(async (peer) => {
+    await peer.until(/11245/);
+    peer.send(`${APPROVAL}\r\n`);
+  });
+  await using seen = await proxyTo(real.port, { outcome: outcome as OutcomeText });
+  await using till = await Peer.connect(seen.port);
+  till.send(DEBIT);
+  await till.until(/\r\n$/);
+  const sent = outcome === "CC=003" ? APPROVAL.replace("CC003001", "CC003003") : APPROVAL;
+  assert.equal(till.text, `${sent}\r\n`);
+  const { answer } = await seen.proxy.waitForTransaction({ timeout: 5_000 });
+  assert.deepEqual([answer?.raw.length, answer?.ending], [sent.length, "\r\n"]);
+});
+
+slow("TAG=VALUE changes the tags it names, and leaves every other byte as it came", async () => {
+  const doubled = `${APPROVAL}CI0011AB0011CC003002AB0012`;
+  await using real = await listening(async (peer) => {
+    await peer.until(/11245/);
+    peer.send(doubled);
+  });
+  await using seen = await proxyTo(real.port, { outcome: "CI=2,AL=1,BA=" });
+  await using till = await Peer.connect(seen.port);
+  till.send(DEBIT);
+  const expected = `${doubled.replace("CI0011", "CI0012").replace("BA0010", "")}AL0011`;
+  assert.equal(await till.until(/AL0011$/), expected);
+});
+
+slow("TAG=VALUE on a malformed answer is not told as done", async () => {
+  await using real = await listening(async (peer) => {
+    await peer.until(/11245/);
+    peer.send(`${APPROVAL}xx`);
+  });
+  await using seen = await proxyTo(real.port, { next: ["CI=2", "CI=2,delay=0.1"] });
+  for (const outcome of [undefined, "delay=0.1"]) {
+    await using till = await Peer.connect(seen.port);
+    till.send(DEBIT);
+    await till.until(new RegExp(`^${APPROVAL}xx$`));
+    const { warnings } = await seen.proxy.waitForTransaction({ timeout: 5_000 });
+    const text = "CI not set: expected an answer that is well-formed";
+    assert.deepEqual(warnings, [{ code: "not-set", text }]);
+    assert.ok(seen.log.includes(`warn #${outcome ? 2 : 1} ${text}`));
+    const told = seen.events.findLast((event) => event.event === "answer");
+    assert.ok(told?.event === "answer");
+    assert.equal(told.outcome, outcome);
+  }
+});
+
+slow(
+  "a terminal that closes while its answer is held: told is when the POS was closed",
+  async () => {
+    await using real = await terminalWith({ outcome: "hangup" });
+    await using seen = await proxyTo(real.port, { outcome: "delay=0.4" });
+    await using till = await Peer.connect(seen.port);
+    till.send(DEBIT);
+    assert.equal(await till.closed, "ended");
+    await closed(seen.events);
+    const end = seen.events.at(-1);
+    assert.ok(end?.event === "closed" && end.by === "terminal");
+    assert.ok((end.milliseconds ?? 0) >= 395, `${end.milliseconds}`);
+  },
+);
 
 slow(
   "delay: the answer goes out so long after the request, not if the terminal takes longer",
@@ -1080,6 +1298,39 @@ slowTable(
   },
 );
 
+slow("a reset is played after its pause, as a close is", async () => {
+  const answer = { raw: APPROVAL, milliseconds: 20 };
+  const close = { by: "terminal", milliseconds: 600, reset: true };
+  await using terminal = await played(exchanged(DEBIT, answer, close));
+  await using till = await Peer.connect(terminal.port);
+  const started = performance.now();
+  till.send(`${DEBIT}\n`);
+  await till.until(/AC006123456$/);
+  assert.equal(till.socket.readyState, "open");
+  assert.equal(await till.closed, "reset");
+  assert.ok(performance.now() - started >= 590, `${performance.now() - started}`);
+});
+
+slow("a line end that came later is played later; a second answer is not played", async () => {
+  const recording = line("request", 1, 1, { raw: DEBIT }) +
+    line("answer", 1, 1, { raw: APPROVAL, milliseconds: 10 }) +
+    jsonLine({ event: "between", connection: 1, by: "terminal", raw: "\r\n", milliseconds: 300 }) +
+    jsonLine({ event: "between", connection: 1, by: "pos", raw: "\x06", milliseconds: 310 }) +
+    line("warning", 1, 1, { code: "unasked", text: "", raw: APPROVAL, milliseconds: 400 }) +
+    jsonLine({ event: "between", connection: 1, by: "terminal", raw: "\n", milliseconds: 450 }) +
+    jsonLine({ event: "closed", connection: 1, by: "terminal", milliseconds: 600 });
+  await using terminal = await played(recording);
+  await using till = await Peer.connect(terminal.port);
+  const chunks = chunksOf(till);
+  const started = performance.now();
+  till.send(`${DEBIT}\n`);
+  await till.until(/\r\n$/);
+  assert.ok(performance.now() - started >= 290);
+  assert.equal(await till.closed, "ended");
+  assert.ok(performance.now() - started >= 585);
+  assert.deepEqual(chunks, [APPROVAL, "\r\n"]);
+});
+
 slow("no answer is played as none, until the POS leaves", async () => {
   await using terminal = await played(exchanged(DEBIT, undefined));
   await using till = await Peer.connect(terminal.port);
@@ -1124,6 +1375,12 @@ table(
       /on line 1/,
     ],
     "a request without its numbers": ['{"event":"request","raw":"CZ0040300"}', {}, /on line 1/],
+    "none": [
+      "",
+      {},
+      /^recording: expected the lines that proxy.ts --json has printed, .* got none$/,
+    ],
+    "no request": ['{"event":"listening"}\n', {}, /^recording: expected the lines .* got none$/],
     "an outcome": [
       "",
       { outcome: "split" },
@@ -1306,9 +1563,40 @@ slow("an answer after seconds, in part, with another card or AE 11 first", async
     line("answer", 1, 1, { raw: encodeText({ ...paid, AE: "11" }), milliseconds: 100 }) +
     line("answer", 1, 1, { raw, milliseconds: 12_345 });
   const [comparison] = await compareRecording(recording);
-  assert.equal(comparison?.outcome, "success,delay=1,CC=006,CI=3,CB=5000");
+  assert.equal(comparison?.outcome, "success,pending,delay=1,CC=006,CI=3,CB=5000");
   const found = comparison?.differences.map(({ what }) => what);
-  assert.deepEqual(found, ["interim", "tags"]); // AA, AI and AB: it cannot be told that this card has none
+  assert.deepEqual(found, ["tags"]); // AA, AI and AB: it cannot be told that this card has none
+});
+
+slow("our own terminal that sends AE 11 first differs in nothing", async () => {
+  const next: OutcomeText[] = ["pending,delay=0.2", "refused,pending,delay=0.2"];
+  const recording = await recordingOf(async (port) => {
+    await payAt(port);
+    await payAt(port);
+  }, { next });
+  const compared = await compareRecording(recording);
+  assert.deepEqual(differing(compared), []);
+  assert.deepEqual(compared.map(({ outcome }) => outcome), [
+    "success,cbcontact,pending,delay=0",
+    "refused,pending,delay=0",
+  ]);
+});
+
+slow("a terminal that answered more than once, and one whose line end came later", async () => {
+  const answer = encodeText({ ...DEBIT_MESSAGE, AE: "01", AF: "04" });
+  const [twice] = await compareRecording(
+    exchanged(DEBIT, { raw: answer }) +
+      line("warning", 1, 1, { code: "unasked", text: "", raw: answer, milliseconds: 9 }),
+  );
+  assert.deepEqual(twice?.differences, [{ what: "answer", recorded: "2", simulated: "one" }]);
+  const [late] = await compareRecording(
+    exchanged(DEBIT, { raw: answer }) +
+      jsonLine({ event: "between", connection: 1, by: "terminal", raw: "\r\n", milliseconds: 150 }),
+  );
+  assert.deepEqual(late?.differences, [
+    { what: "ending", recorded: "\r\n", simulated: "" },
+    { what: "segments", recorded: "2", simulated: "1" },
+  ]);
 });
 
 // ---------------------------------------------------------------- with web.ts
@@ -1448,6 +1736,14 @@ test("proxy.ts says what is wrong with its arguments", patience, async () => {
   const bad = await withStdin("hello", "--compare");
   assert.equal(bad.status, 2);
   assert.match(bad.stderr, /--compare: expected the event of a recording on line 1, got "hello"/);
+  for (const mode of ["--replay", "--compare"]) {
+    const empty = await withStdin("", mode);
+    assert.deepEqual([empty.status, empty.stdout], [2, ""]);
+    assert.match(
+      empty.stderr,
+      new RegExp(`: ${mode}: expected the lines that proxy.ts --json has `),
+    );
+  }
   const { status, stdout } = await run("proxy.ts", "--help");
   assert.equal(status, 0);
   assert.match(stdout, /--terminal HOST .*--replay .*--compare .*hangup .*truncate /s);

@@ -1208,7 +1208,7 @@ export interface Reply {
   transmission?: Transmission;
   /** Whether the transaction is over when the answer is due, though nothing of it is sent. */
   unanswered?: boolean;
-  /** Whether the connection is closed after it, or so many seconds after it. */
+  /** Whether the connection is closed after it, or so many seconds after it; so for a reset too. */
   close?: boolean | number;
   /** Called when the answer is due, before any of it is written. */
   onDue?: () => void;
@@ -1998,14 +1998,12 @@ class Connection implements FramerOwner {
     this.#tell(turn, segments.join(""), answer);
     if (to && to !== this.#socket && isEnding) this.#hangUpBack(turn, to, segments.join(""), then);
     if (isEnding || unanswered || this.#socket.destroyed) this.#over(turn);
+    if (then === undefined && (close === false || segments.length === 0)) return;
+    if (typeof close === "number") await this.#sleep(close * 1000);
     if (then === "reset") {
       this.#by ??= "terminal";
       reset(this.#socket);
-    } else if (then === "close") this.#hangUp();
-    else if (close !== false && segments.length > 0) {
-      if (typeof close === "number") await this.#sleep(close * 1000);
-      this.#hangUp();
-    }
+    } else this.#hangUp();
   }
 
   /** Writes an answer, or one of its segments. */
@@ -2227,8 +2225,8 @@ export type TerminalEvent =
       error?: string;
       at?: number;
     })
-    // What was noticed after the request.
-    | (About & Warning & { event: "warning" })
+    // What was noticed after the request; of an answer that was not asked for, what came and when.
+    | (About & Warning & { event: "warning"; raw?: string; milliseconds?: number })
     // A person is to decide on it.
     | (About & { event: "waiting" })
     // Milliseconds are from the last byte of the request.
@@ -2236,6 +2234,8 @@ export type TerminalEvent =
     // What another terminal has answered, where something else is sent.
     | (About & Sent & { event: "due"; milliseconds: number })
     | (About & Gone & { event: "gone" })
+    // What came between messages, where somebody has looked for it.
+    | { event: "between"; connection: number; by: Side; raw: string; milliseconds?: number }
     // Milliseconds are those of the last request.
     | { event: "closed"; connection: number; by: Side; milliseconds?: number; reset?: boolean }
   );
@@ -2397,15 +2397,21 @@ export class Journal {
     const entry = this.#underWay.get(session);
     if (!entry) return;
     if (outcome) entry.kept.outcome = outcome;
+    else delete entry.kept.outcome;
     const { CA = "", CD } = entry.request;
     if (movesMoney(CD)) keep(this.#lastPayments, CA, entry);
   }
 
   /** Something was noticed. */
-  warn(session: Session, warning: Warning, level: LogLevel = "warn"): void {
+  warn(
+    session: Session,
+    warning: Warning,
+    level: LogLevel = "warn",
+    came?: { raw: string; milliseconds: number },
+  ): void {
     const { connection, transaction: number } = session;
     this.#find(session)?.warnings.push(warning);
-    this.#emit(() => ({ event: "warning", connection, transaction: number, ...warning }));
+    this.#emit(() => ({ event: "warning", connection, transaction: number, ...warning, ...came }));
     this.log(level, () => `#${connection} ${warning.text}`);
   }
 
@@ -2496,6 +2502,21 @@ export class Journal {
       (waiter) => waiter === first || (waiter.after !== undefined && fits(waiter)),
       ({ resolve }) => resolve(transactionOf(kept)),
     );
+  }
+
+  /** Something came between messages, or before there was a request. */
+  between(connection: number, by: Side, raw: string, at: Date): void {
+    const last = this.#transactions.findLast((one) => one.connection === connection);
+    const milliseconds = last && at.getTime() - last.received.getTime();
+    const who = by === "pos" ? "POS" : "terminal";
+    this.#emit(() => ({
+      event: "between",
+      connection,
+      by,
+      raw,
+      ...(milliseconds !== undefined && { milliseconds }),
+    }), at);
+    this.log("info", () => `#${connection} the ${who} sent between messages: ${printable(raw)}`);
   }
 
   /** A connection is closed; `used`: whether anything came on it. */
