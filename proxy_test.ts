@@ -701,7 +701,8 @@ slowTable(
     assert.deepEqual([request.raw, request.error], [shown, error]);
     assert.deepEqual([answer.raw, answer.verdict], [shown, { status: "invalid", error }]);
     const told = seen.recording() + seen.log.join("\n");
-    assert.doesNotMatch(told, /FA2|2025|Dupont|REF|CB497|97010|4321|CC049/);
+    const words = told.replace(/(port"?:?) ?\d+/g, "$1"); // which may look like a card
+    assert.doesNotMatch(words, /FA2|2025|Dupont|REF|CB497|97010|4321|CC049/);
   },
 );
 
