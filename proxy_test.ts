@@ -289,6 +289,11 @@ test(
   },
 );
 
+/** What a proxy has recorded and logged, without port numbers, which may look like those of cards. */
+function toldBy({ recording, log }: Awaited<ReturnType<typeof proxyTo>>): string {
+  return (recording() + log.join("\n")).replace(/(port"?:?) ?\d+/g, "$1");
+}
+
 /** Numbers from 0 to 1 that are the same for a seed (mulberry32). */
 function randomFrom(seed: number): () => number {
   let state = seed;
@@ -700,9 +705,7 @@ slowTable(
     assert.ok(request?.event === "invalid" && answer?.event === "answer");
     assert.deepEqual([request.raw, request.error], [shown, error]);
     assert.deepEqual([answer.raw, answer.verdict], [shown, { status: "invalid", error }]);
-    const told = seen.recording() + seen.log.join("\n");
-    const words = told.replace(/(port"?:?) ?\d+/g, "$1"); // which may look like a card
-    assert.doesNotMatch(words, /FA2|2025|Dupont|REF|CB497|97010|4321|CC049/);
+    assert.doesNotMatch(toldBy(seen), /FA2|2025|Dupont|REF|CB497|97010|4321|CC049/);
   },
 );
 
@@ -719,7 +722,7 @@ slow("what follows something malformed is masked, unless it begins as a message 
     "********* *****",
     DEBIT,
   ]);
-  assert.doesNotMatch(seen.recording() + seen.log.join("\n"), /Jean|9876|FA2/);
+  assert.doesNotMatch(toldBy(seen), /Jean|9876|FA2/);
 });
 
 slow("the value of a tag in an outcome is masked as in a message", async () => {
@@ -735,7 +738,7 @@ slow("the value of a tag in an outcome is masked as in a message", async () => {
     assert.ok(told?.event === "answer");
     assert.equal(told.outcome, `hangup,AA=${AA},CB=1`);
     assert.equal(seen.proxy.transactions[0]?.outcome?.tags?.["AA"], AA);
-    assert.equal(/497011/.test(seen.recording() + seen.log.join("\n")), unmasked);
+    assert.equal(/497011/.test(toldBy(seen)), unmasked);
   }
 });
 
@@ -789,7 +792,7 @@ test(
       );
     }
     await closed(seen.events, all.length);
-    const told = seen.recording() + seen.log.join("\n");
+    const told = toldBy(seen);
     const found = traces(told);
     const where = seen.events.filter((event) => traces(jsonLine(event)).length > 0).slice(0, 3);
     assert.deepEqual(found, [], `${JSON.stringify(where)} of ${all.length}`);
