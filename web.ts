@@ -230,14 +230,15 @@ async function sendJson(
   headers: Record<string, string>,
   value: unknown,
 ): Promise<void> {
-  const text = Array.isArray(value) ? undefined : jsonLine(value);
-  response.writeHead(status, {
-    "content-type": "application/json",
-    ...(text !== undefined && { "content-length": Buffer.byteLength(text) }),
-    ...headers,
-  });
-  const pieces = text === undefined ? listPieces(value as unknown[]) : [text];
-  await pipeline(Readable.from(pieces), response);
+  response.setHeader("content-type", "application/json");
+  if (Array.isArray(value)) {
+    response.writeHead(status, headers);
+    await pipeline(Readable.from(listPieces(value)), response);
+    return;
+  }
+  const text = jsonLine(value);
+  response.writeHead(status, { "content-length": Buffer.byteLength(text), ...headers });
+  response.end(text);
 }
 
 /** What {@linkcode jsonLine} makes of a list, piece by piece. */
