@@ -281,7 +281,8 @@ export class ProtocolError extends Error {
  */
 export const MAX_MESSAGE = 131_072;
 
-const HEAD = 5; // bytes of a tag and a length
+/** Bytes that a field begins with: its tag and its length. */
+export const HEAD = 5;
 
 /**
  * A message to the bytes that go on the wire, CZ first.

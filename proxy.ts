@@ -40,6 +40,7 @@ import {
   deviations,
   encodeText,
   type FramerOwner,
+  HEAD,
   interpret,
   inWords,
   jsonLine,
@@ -190,8 +191,6 @@ const MASKED: ReadonlySet<string> = new Set("AA AB AC AM AN BH BI CF CG".split("
 
 /** The head of a field that has to be masked, perhaps inside of another whose length is wrong. */
 const SECRET = new RegExp(`(?:${[...MASKED, "AK", "ZT"].join("|")})\\d{3}`);
-/** Characters of a head: a tag and a length. */
-const HEAD = 5;
 
 /** The fields that a text begins with, and what is behind them. */
 function cutFields(raw: string): { fields: { tag: string; value: string }[]; rest: string } {
@@ -322,10 +321,10 @@ const MASKING = {
     }));
   },
   outcome(outcome: Outcome): Outcome {
-    const masked = Object.entries(outcome.tags ?? {}).map((
-      [tag, value],
-    ) => [tag, maskValue(tag, value)]);
-    return { ...outcome, ...(outcome.tags && { tags: Object.fromEntries(masked) }) };
+    if (!outcome.tags) return outcome;
+    const tags: Message = {};
+    for (const [tag, value] of Object.entries(outcome.tags)) tags[tag] = maskValue(tag, value);
+    return { ...outcome, tags };
   },
 };
 
@@ -895,12 +894,12 @@ class Relay {
     for (const [index, segment] of segments.entries()) {
       const wait = pauseBefore(index, transmission);
       if (index > 0) await this.#sleepUntil(performance.now() + wait);
-      if ((index > 0 && turn.gone !== undefined) || !this.#write(segment)) break;
+      if (turn.gone || !this.#write(segment)) break; // it left in the middle
       turn.sent += segment;
       sent.push({ milliseconds: since(turn), bytes: segment.length });
     }
     const whole = segments.join("");
-    const lost = lostOf(turn.sent, whole, turn.gone !== undefined);
+    const lost = lostOf(turn.sent, whole, turn.gone);
     if (whole === "") journal.nothing(turn);
     else {
       const told = lost === "rest" ? turn.sent : whole;

@@ -983,6 +983,18 @@ slow("a POS that leaves while an answer is held: it is told what it lost", async
   assert.deepEqual([due?.verdict?.status, answer?.lost, gone?.sent], ["approved", "all", ""]);
 });
 
+slow("a POS that left before its changed answer is told the same of one in segments", async () => {
+  await using real = await terminalWith();
+  await using seen = await proxyTo(real.port, { outcome: "split,delay=0.6" });
+  await using till = await Peer.connect(seen.port);
+  till.send(DEBIT);
+  await sleep(200);
+  till.socket.end(); // it may read on
+  const { due, answer, gone } = await seen.proxy.waitForTransaction({ timeout: 5_000 });
+  assert.deepEqual([due?.verdict?.status, answer?.lost, gone?.sent], ["approved", "all", ""]);
+  assert.match(await till.until(/CG/), /AE00210/);
+});
+
 slow(
   "outcomes by amount, queued, and the one for all others; the answers around stay as they are",
   async () => {

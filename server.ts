@@ -982,15 +982,14 @@ function echo(request: Readonly<Message>, { identity, copies, returnsCF }: Trait
 
 /** The AF with which a model refuses a request that the reference serves, if it does. */
 function refusalOf(request: Readonly<Message>, traits: Traits): string | undefined {
-  const { lacks = [] } = traits;
-  if (lacks.includes(request["CD"] ?? "")) return "12";
+  if (traits.lacks?.includes(request["CD"] ?? "")) return "12";
   return refusedTag(request, traits) && "09";
 }
 
 /** The tag of a request that a model refuses, if there is one. */
 function refusedTag(request: Readonly<Message>, traits: Traits): string | undefined {
-  const { refuses = [], failsOn = [] } = traits;
-  return [...refuses, ...failsOn].find((tag) => tag in request);
+  const isThere = (tag: string): boolean => tag in request;
+  return traits.refuses?.find(isThere) ?? traits.failsOn?.find(isThere);
 }
 
 /** The answer to BA 1. A terminal that answers AE 10 says so when it cannot take the request. (3) */
@@ -2020,7 +2019,7 @@ class Connection implements FramerOwner {
   #tell(turn: Turn, whole: string, answer: WireMessage): void {
     const { sent, gone, milliseconds, sentSegments: segments } = turn;
     if (whole === "" && answer.raw !== "") return this.#journal.nothing(turn);
-    const lost = turn.gone?.sent === "" ? "all" : lostOf(sent, whole, gone !== undefined);
+    const lost = lostOf(sent, whole, gone?.sent);
     const raw = lost === "rest" ? sent : whole;
     const told = raw === answer.raw ? answer : readable(raw);
     const more = { ...(lost && { lost }), ...(segments && { segments }) };
@@ -2158,10 +2157,13 @@ class Connection implements FramerOwner {
   }
 }
 
-/** What was lost of an answer, by what of it was sent, and whether the POS had left. */
-export function lostOf(sent: string, whole: string, hasLeft: boolean): Sent["lost"] {
-  if (sent !== "" && sent !== whole) return "rest";
-  return sent === whole && !hasLeft ? undefined : "all";
+/**
+ * What was lost of an answer, by what of it was sent, and what of it had been when the POS left. Of
+ * one that is sent to a POS that had left before nothing arrives.
+ */
+export function lostOf(sent: string, whole: string, gone: string | undefined): Sent["lost"] {
+  if (sent === whole && gone === undefined) return undefined;
+  return sent === "" || sent === whole || gone === "" ? "all" : "rest";
 }
 
 /** Resets a connection. While it is being ended Node cannot, and would keep the socket for ever. */
