@@ -1434,7 +1434,10 @@ async function everything(port: number): Promise<void> {
   immediate.socket.end();
   await ask(port, "CZ0040300CA00201\n");
   await ask(port, `${DEBIT}\r\n`);
-  await ask(port, "GET / HTTP/1.1\r\n\r\n");
+  await using browser = await Peer.connect(port);
+  browser.send("GET / HTTP/1.1\r\n\r\n");
+  assert.equal(await browser.closed, "ended"); // by the terminal, however late a busy machine does it
+  assert.match(browser.text, /AE00201AF00209$/);
   await using till = await Peer.connect(port);
   await till.ask(DEBIT);
   await till.ask({ ...DEBIT_MESSAGE, CB: "2" });
