@@ -584,8 +584,11 @@ export class MessageReader {
   }
 }
 
-/** What may stand between messages: line ends, and ACK, EOT and CAN of the serial dialogue. */
-const BETWEEN = /^[\r\n\x04\x06\x18]+/;
+/**
+ * What may stand before, between and after messages: line ends, and ACK, EOT and CAN of the serial
+ * dialogue. Matches none of them too.
+ */
+export const BETWEEN: RegExp = /^[\r\n\x04\x06\x18]*/;
 
 /** The length in a field's head; NaN if that is cut or not well-formed. */
 function lengthAt(text: string, at: number): number {

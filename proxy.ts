@@ -35,6 +35,7 @@ import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { whyNotReached } from "./client.ts";
 import {
+  BETWEEN,
   type Deviation,
   DEVIATIONS,
   deviations,
@@ -368,9 +369,6 @@ interface EarOwner extends Pick<FramerOwner, "pause"> {
   /** Receives what stood between messages, when it came, and what of it has not been passed on yet. */
   onBetween(bytes: string, at: number, unsent: string): void;
 }
-
-/** What stands between messages. */
-const BETWEEN = /^[\r\n\x04\x06\x18]*/;
 
 /** Reads one direction of a connection beside it. Whatever it makes of the bytes, they go through. */
 class Ear {
