@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import process from "node:process";
 import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import config from "./deno.json" with { type: "json" };
 import manifest from "./package.json" with { type: "json" };
@@ -704,6 +705,15 @@ test(
 
 // ---------------------------------------------------------------- the screen of a person
 
+/** Waits as eventually() does, but for a program that starts a runtime first. */
+async function started(condition: () => boolean, what: () => string): Promise<void> {
+  const end = performance.now() + 30_000;
+  while (!condition()) {
+    if (performance.now() > end) throw new Error(`after 30 s: not yet ${what()}`);
+    await sleep(3);
+  }
+}
+
 /** Runs a program on a terminal of so many columns, which it can be typed at and looked at. */
 const TERMINAL = `
 import fcntl, os, pty, select, struct, sys, termios
@@ -778,7 +788,7 @@ class Screen implements AsyncDisposable {
 
   /** Waits until that was printed. */
   async prints(expected: RegExp): Promise<string> {
-    await eventually(() => expected.test(this.printed), `${expected}: ${this.printed}`);
+    await started(() => expected.test(this.printed), () => `${expected}: ${this.printed}`);
     return expected.exec(this.printed)![1] ?? "";
   }
 
@@ -987,9 +997,9 @@ test("client.ts --probe asks on the screen before it sends", needsScreen, async 
     python.stdout.setEncoding("utf8").on("data", (text: string) => printed += text);
     try {
       const question = /without CJ: CZ0040300CA00201CD001I\s+Send this\? \(yes, oui\) $/;
-      await eventually(() => question.test(printed), "asked");
+      await started(() => question.test(printed), () => `asked: ${printed}`);
       python.stdin.write(typed);
-      await eventually(() => expected.test(printed), `${expected}: ${printed}`);
+      await started(() => expected.test(printed), () => `${expected}: ${printed}`);
     } finally {
       python.kill("SIGKILL");
     }
