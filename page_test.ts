@@ -2,6 +2,7 @@
 // The page in a real browser, with POS at the socket. Without playwright-core or Chromium these
 // tests are skipped.
 import assert from "node:assert/strict";
+import diagnostics from "node:diagnostics_channel";
 import { existsSync } from "node:fs";
 import net from "node:net";
 import process from "node:process";
@@ -32,6 +33,8 @@ async function launch(): Promise<Loose> {
   }
 }
 
+const LIMIT = 30_000; // milliseconds that a test waits for something before it fails
+
 const browser = await launch();
 const skip = typeof browser === "string" ? browser : false;
 const axe = skip ? undefined : await import("axe-core" as string).catch(() => undefined);
@@ -43,23 +46,35 @@ const field = (tag: string, value: string): string =>
 const debit = (register: string, amount: string, more = ""): string =>
   `${MONEY}${field("CA", register)}${field("CB", amount)}${more}`;
 
-/** A POS: sends a request as Latin-1, and collects what comes. */
+// The sockets of the terminals, by the port of the other side.
+const accepted = new Map<number | undefined, net.Socket>();
+diagnostics.subscribe("net.server.socket", (message) => {
+  const { socket } = message as { socket: net.Socket };
+  const { remotePort } = socket;
+  accepted.set(remotePort, socket);
+  socket.on("close", () => accepted.delete(remotePort));
+});
+
+/** A POS: sends a request as Latin-1, each part when the one before has been read, and collects what comes. */
 function till(terminal: WebTerminal, ...parts: string[]) {
   const socket = net.connect(terminal.port, "127.0.0.1");
   const seen = { text: "", socket };
   socket.setNoDelay().setEncoding("latin1").on("data", (text: string) => seen.text += text);
   socket.on("error", () => {});
   socket.on("connect", async () => {
+    let sent = 0;
     for (const part of parts) {
+      const isRead = () => (accepted.get(socket.localPort)?.bytesRead ?? 0) >= sent;
+      await until(isRead, "read");
       socket.write(part, "latin1");
-      if (parts.length > 1) await sleep(30);
+      sent += part.length;
     }
   });
   return seen;
 }
 
 async function until(condition: () => unknown, what: string): Promise<void> {
-  for (const end = performance.now() + 8000; !await condition(); await sleep(10)) {
+  for (const end = performance.now() + LIMIT; !await condition(); await sleep(10)) {
     if (performance.now() > end) throw new Error(`not yet: ${what}`);
   }
 }
@@ -104,7 +119,7 @@ async function withPage(
     ...context,
   });
   const page = await own.newPage();
-  page.setDefaultTimeout(8000);
+  page.setDefaultTimeout(LIMIT);
   const wrong: string[] = [];
   page.on("pageerror", (error: Error) => wrong.push(error.message));
   page.on("console", (message: Loose) => {
@@ -294,7 +309,7 @@ test(
       await page.locator("#list .wait").waitFor();
       assert.equal(await text("#list .wait"), "waits for you");
       // A till that closes sooner may be one that has only closed its side, as nc does.
-      await page.locator("#tills span", { hasText: "1 s" }).waitFor();
+      await page.locator("#tills span", { hasText: /^[1-9]\d* s$/ }).waitFor();
       pos.socket.destroy();
       await page.getByText("till gave up · waits for you").waitFor();
       assert.match(await text("#tills button"), /^Till 01 · debit 1\.00.*\d s · till gave up$/);
@@ -446,10 +461,14 @@ test(
   "a hostile till changes nothing of the page",
   { skip },
   () =>
-    withPage({}, async ({ terminal, page, text }) => {
+    withPage({ gap: 5000 }, async ({ terminal, page, text }) => { // a line end is what ends each
       const evil = "<img src=x onerror=alert(1)></script><script>alert(2)</script>";
+      const came = (count: number) =>
+        until(() => terminal.transactions.length === count, `${count} requests`);
       till(terminal, debit("<b>\x00\x1b[2J", "<i>1", field("CF", evil) + field("XX", evil)) + "\n");
+      await came(1);
       till(terminal, "<script>alert(3)</script>\n");
+      await came(2);
       let many = debit("01", "100");
       for (let at = 0; many.length < 64_000; at++) {
         many += field(`X${String.fromCharCode(65 + at % 26)}`, `</td>${at}\x07\x9b`);
@@ -461,7 +480,10 @@ test(
         await page.locator("#detail .raw").first().waitFor();
         assert.equal(await page.locator("#detail img, main script, #detail b b").count(), 0);
       }
-      assert.match(await text("#detail table"), /<\/td>0\\x07\\x9b/);
+      await until(
+        async () => /<\/td>0\\x07\\x9b/.test(await text("#detail table")),
+        "the third transaction",
+      );
       assert.ok(await page.locator("#detail tr").count() < 300);
       // A receipt that somebody has set, with a script in it.
       const html = btoa("<script>parent.document.title = 'evil'</script>DEBIT");
@@ -505,17 +527,25 @@ test(
       await until(() => terminal.transactions.at(-1)?.number === 2000, `${length} answered`);
       await page.locator('#list a[href="#/t/2000"]').waitFor();
       assert.ok(await page.locator("#list a").count() <= 200);
-      const took: number = await page.evaluate(`new Promise((resolve) => {
-      const start = performance.now();
+      // What it costs, and not how long it takes: other programs may have the machine meanwhile.
+      const browser = await page.context().newCDPSession(page);
+      await browser.send("Performance.enable", { timeDomain: "threadTicks" });
+      const spent = async (): Promise<number> => {
+        const { metrics } = await browser.send("Performance.getMetrics");
+        return 1000 * metrics.find(({ name }: Loose) => name === "TaskDuration").value;
+      };
+      const before = await spent();
+      await page.evaluate(`new Promise((resolve) => {
       const field = document.querySelector("#filter");
       field.value = "29.99";
       field.dispatchEvent(new Event("input"));
       const look = () => document.querySelectorAll("#list li").length === 1
-        ? resolve(performance.now() - start)
+        ? resolve()
         : requestAnimationFrame(look);
       look();
     })`);
-      assert.ok(took < 100, `${took} ms`);
+      const took = await spent() - before;
+      assert.ok(took > 0 && took < 100, `${took} ms`);
     }),
 );
 
@@ -553,12 +583,13 @@ for (const locale of ["en-GB", "fr-FR"]) {
           await page.locator("#list li").nth(3).waitFor();
           terminal.nextOutcome("success,CB=123456");
           till(terminal, debit("04", "9999999999999999") + "\n");
+          await page.locator("#list li").nth(4).waitFor();
           terminal.change({ interactive: true });
           const big = till(terminal, debit("05", "99999999999999"));
           await page.locator("#tills button").waitFor();
           const { socket } = till(terminal, debit("03", "999"));
           await page.locator("#tills button", { hasText: " 03 " })
-            .locator("span", { hasText: "1 s" }).waitFor();
+            .locator("span", { hasText: /^[1-9]\d* s$/ }).waitFor();
           socket.destroy();
           await page.locator("#duration:disabled").waitFor();
           await page.locator("#tills span", { hasText: " · " }).waitFor(); // it has given up
@@ -609,7 +640,7 @@ for (
           till(terminal, debit("01", "1234"));
           await page.locator(`#list a[href="#/t/${++count}"] .good`).waitFor();
           assert.equal(await plain("#list .sum"), sum);
-          assert.match(await plain("#screen-top"), new RegExp(`  ${screen}$`));
+          await until(async () => (await plain("#screen-top")).endsWith(`  ${screen}`), screen);
         };
         await pay({ CB: "500" }, paid, "5,00 EUR");
         await pay({ CE: "840" }, dollars, "12,34 USD");
@@ -669,7 +700,7 @@ test(
       await until(() => terminal.transaction(third!.number)?.ended, "decided");
       assert.equal(terminal.transaction(third!.number)?.outcome?.failure, "11");
       assert.deepEqual(terminal.settings.waiting, [second!.number]);
-      assert.equal(pos.filter((one) => one.text !== "").length, 2);
+      await until(() => pos.filter((one) => one.text !== "").length === 2, "two answers");
     }),
 );
 
@@ -849,6 +880,7 @@ for (
         real.nextOutcome("refused");
         await pay("close", refused);
         const pos = await pay("silent", open);
+        await sleep(150); // sooner it might wait as nc does
         pos.socket.destroy();
         await until(
           async () =>

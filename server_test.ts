@@ -20,8 +20,11 @@ import {
 import {
   answerTo,
   type Attempt,
+  CLOSE_TIMEOUT,
+  type Decide,
   formatOutcome,
   ListenError,
+  MISSING_TAGS_GAP,
   type Outcome,
   type OutcomeText,
   parseOutcome,
@@ -37,6 +40,7 @@ import {
   DEBIT_MESSAGE,
   eventually,
   failed,
+  patience,
   payAt,
   Peer,
   program,
@@ -46,6 +50,8 @@ import {
   table,
   terminalWith,
 } from "./test_helpers.ts";
+
+const LIMIT = 20_000; // milliseconds until a wait for a transaction gives up
 
 /** A terminal of {@linkcode terminalWith}, and all that it tells. */
 async function recorded(options: TerminalOptions = {}): Promise<
@@ -106,6 +112,15 @@ async function giveUp(terminal: Terminal, request = `${DEBIT}\n`): Promise<void>
   peer.send(request);
   await eventually(() => terminal.transactions.at(-1)?.number !== last, "a request");
   await sleep(120);
+}
+
+/** Decides on the first payment when its POS has left, and not sooner. */
+function onceLeft(words: OutcomeText): Decide {
+  return async (_request, number, left) => {
+    if (number > 1) return "success";
+    if (!left.aborted) await new Promise((resolve) => left.addEventListener("abort", resolve));
+    return words;
+  };
 }
 
 /** Resolves when a number of requests has come. */
@@ -400,13 +415,16 @@ slow("a duplicate is about the last attempt of that cash register, and its amoun
   await lost.closed;
   assert.equal((await duplicate("01"))["CB"], "5"); // a payment whose answer did not arrive
   const before = terminal.transactions.length;
-  terminal.nextOutcome("success,delay=1,CB=6");
+  const decided = Promise.withResolvers<OutcomeText>();
+  terminal.setOutcome(() => decided.promise);
   const slow = ask(port, DEBIT);
   await came(terminal, before + 1);
+  terminal.setOutcome("success");
   // Neither the one that is under way nor the one before, which a till would take for it.
   assert.deepEqual(await duplicate("01"), { ...none, AF: "07" });
   assert.equal(terminal.transactions.at(-1)?.warnings.at(-1)?.code, "too-early");
   assert.equal((await duplicate("02"))["AF"], "10");
+  decided.resolve("success,CB=6");
   await slow;
   assert.equal((await duplicate("01"))["CB"], "6");
   assert.equal((await ask(port, { ...DEBIT_MESSAGE, CB: "700", BA: "1" }))["AE"], "11");
@@ -423,16 +441,16 @@ slow("a duplicate is about the last attempt of that cash register, and its amoun
 });
 
 slow("a duplicate tells a payment that was made after its POS had left", async () => {
-  await using terminal = await terminalWith({ next: ["success,delay=1.5"] });
+  await using terminal = await terminalWith({ outcome: onceLeft("success") });
   await giveUp(terminal);
-  const ended = await terminal.waitForTransaction({ timeout: 5000 });
+  const ended = await terminal.waitForTransaction({ timeout: LIMIT });
   assert.equal(ended.answer?.lost, "all");
   const again = await ask(terminal.port, { ...BASE, CD: "3" });
   assert.deepEqual([again["AE"], again["AC"]], ["10", ended.answer?.message["AC"]]);
 });
 
-test("the last attempts of 1,000 cash registers are kept, the latest ones", async () => {
-  await using terminal = await terminalWith({ gap: 0 });
+test("the last attempts of 1,000 cash registers are kept, the latest ones", patience, async () => {
+  await using terminal = await terminalWith({ gap: 5000 }); // a line end is what ends each
   await using peer = await Peer.connect(terminal.port);
   const paid = (registers: number[]): string =>
     registers.map((register) => `${text({ ...DEBIT_MESSAGE, CA: `${register}` })}\n`).join("");
@@ -442,7 +460,7 @@ test("the last attempts of 1,000 cash registers are kept, the latest ones", asyn
   await peer.until(/CA0041000/);
   const found = await Promise.all(
     [0, 1, 2, 1_000].map(async (register) =>
-      (await ask(terminal.port, { ...BASE, CA: `${register}`, CD: "3" }))["AE"]
+      (await ask(terminal.port, `${text({ ...BASE, CA: `${register}`, CD: "3" })}\n`))["AE"]
     ),
   );
   assert.deepEqual(found, ["10", "01", "10", "10"]);
@@ -522,17 +540,8 @@ slow("an AE 11 without a final answer is what was sent, and no answer that was d
   await using peer = await Peer.connect(terminal.port);
   peer.send(`${DEBIT}\n`);
   await peer.closed;
-  const { answer, answered } = await terminal.waitForTransaction({ timeout: 5000 });
+  const { answer, answered } = await terminal.waitForTransaction({ timeout: LIMIT });
   assert.deepEqual([answer?.message["AE"], answered], ["11", undefined]);
-});
-
-slow("a gap above 300 ms is waited for, too, while mandatory tags are missing", async () => {
-  await using terminal = await terminalWith({ gap: 800, outcome: "refused" });
-  await using peer = await Peer.connect(terminal.port);
-  peer.send("CZ0040300CJ012012345678901CA00201CD0010CE003978");
-  await sleep(450);
-  peer.send("CB00511245");
-  assert.match(await peer.until(/AF002\d\d$/), /^CZ.*CB00511245AE00201AF00204$/);
 });
 
 slow("print: the text in ZT goes to the log", async () => {
@@ -633,12 +642,15 @@ slow("a connection on which a request stays incomplete is answered and closed", 
 
 slow("a request is put together however it is split", async () => {
   await using terminal = await terminalWith({ outcome: "refused" });
-  const cuts = [0, 1, 2, 4, 5, 7, 9, DEBIT.length - 10, DEBIT.length - 1];
-  await Promise.all(cuts.map(async (cut) => {
-    await using peer = await Peer.connect(terminal.port);
+  await using patient = await terminalWith({ outcome: "refused", gap: 5000 });
+  const [inside, between] = [[0, 1, 2, 4, 5, 7, DEBIT.length - 1], [9, DEBIT.length - 10]];
+  await Promise.all([...inside, ...between].map(async (cut) => {
+    // Between fields nothing but the gap tells that more is to come.
+    const { port } = between.includes(cut) ? patient : terminal;
+    await using peer = await Peer.connect(port);
     peer.send(DEBIT.slice(0, cut));
-    await sleep(40); // longer than the gap: the rest comes as a segment of its own
-    peer.send(DEBIT.slice(cut));
+    await sleep(40); // longer than the other's gap: the rest comes as a segment of its own
+    peer.send(`${DEBIT.slice(cut)}\n`);
     assert.equal(await peer.until(/AF00204$/), text({ ...DEBIT_MESSAGE, AE: "01", AF: "04" }));
   }));
 });
@@ -662,43 +674,20 @@ slow(
   },
 );
 
-test("a gap that only a busy program saw is none: what has come is read first", async () => {
-  await using terminal = await terminalWith({ outcome: "refused" });
-  await using peer = await Peer.connect(terminal.port);
-  peer.send(DEBIT);
-  await sleep(5); // less than the gap: the terminal has read it, and waits for more
-  setImmediate(() => { // after which a runtime looks at its timers first
-    peer.send("CF004late");
-    const end = performance.now() + 60;
-    while (performance.now() < end);
-  });
-  assert.match(await peer.until(/AF/), /CF004late/);
-});
-
 slow("a request without a line end is over after the gap, and not before", async () => {
-  await using terminal = await terminalWith({ outcome: "refused", gap: 200 });
+  // Nothing else ends it: a time that does would be another one.
+  await using terminal = await terminalWith({
+    outcome: "refused",
+    gap: 200,
+    requestTimeout: 60_000,
+  });
   await using peer = await Peer.connect(terminal.port);
   const started = performance.now();
   peer.send(DEBIT);
   await peer.until(/AF00204$/);
   const took = performance.now() - started;
-  assert.ok(took >= 195 && took < 1000, `${took} ms`);
+  assert.ok(took >= 195, `${took} ms`);
   assert.equal(peer.socket.writable, true); // it came by the pause, not because this side was closed
-});
-
-slow("mandatory tags are waited for longer, other fields are not", async () => {
-  await using terminal = await terminalWith({ outcome: "refused", gap: 0 });
-  await using peer = await Peer.connect(terminal.port);
-  peer.send("CZ0040300CJ012012345678901CA00201CD0010CE003978");
-  await sleep(50);
-  assert.equal(peer.text, "");
-  peer.send("CB00511245");
-  await peer.until(/CB00511245AE00201AF00204$/);
-  const started = performance.now();
-  peer.send("CZ0040300CA00201");
-  await peer.until(/CZ0040300CA00201AE00201AF00209$/);
-  const waited = performance.now() - started;
-  assert.ok(waited >= 290 && waited < 1000, `${waited} ms`);
 });
 
 slow("CR, LF and the next request end one, and the answers come in order", async () => {
@@ -724,38 +713,20 @@ slow("the connection stays open after an answer", async () => {
   }
 });
 
-table("a POS that closes its side after the request, as nc does, gets its answer and is not gone", {
-  "without a line end": DEBIT,
-  "with a line end": `${DEBIT}\n`,
-}, async (request) => {
-  await using seen = await recorded({ outcome: "refused,delay=0.3" });
-  assert.equal((await askAndClose(seen.port, request))["AF"], "04");
-  const { gone, answer, warnings } = await seen.terminal.waitForTransaction({ timeout: 5000 });
-  assert.deepEqual([gone, answer?.lost, warnings], [undefined, undefined, []]);
-  assert.deepEqual(named(seen.events, "gone"), []);
-});
-
-slow("ten payments of one second sent together are answered after one second", async () => {
-  await using terminal = await terminalWith({ duration: 1 });
-  await using kept = await Peer.connect(terminal.port);
-  const started = performance.now();
-  kept.send(`${DEBIT}\r\n`.repeat(5));
-  const others = Array.from({ length: 5 }, () => askAndClose(terminal.port, DEBIT));
-  const answers = [...await kept.finish(), ...await Promise.all(others)];
-  const took = performance.now() - started;
-  assert.deepEqual(answers.map(({ AE }) => AE), Array(10).fill("10"));
-  assert.ok(took >= 990 && took < 2000, `${took} ms`);
-});
-
-slow("the gap is inside the duration, which takes decimals", async () => {
-  await using terminal = await terminalWith({ outcome: "refused", duration: 0.6, gap: 500 });
-  await using peer = await Peer.connect(terminal.port);
-  const started = performance.now();
-  peer.send(DEBIT);
-  await peer.until(/AF00204$/);
-  const took = performance.now() - started;
-  assert.ok(took >= 590 && took < 1000, `${took} ms`);
-});
+slow(
+  "ten payments of one second sent together, on one connection or not, are answered after one second",
+  async () => {
+    await using terminal = await terminalWith({ duration: 1 });
+    await using kept = await Peer.connect(terminal.port);
+    const started = performance.now();
+    kept.send(`${DEBIT}\r\n`.repeat(10)); // one after another they take ten seconds
+    const others = Array.from({ length: 10 }, () => askAndClose(terminal.port, DEBIT));
+    const answers = [...await kept.finish(), ...await Promise.all(others)];
+    const took = performance.now() - started;
+    assert.deepEqual(answers.map(({ AE }) => AE), Array(20).fill("10"));
+    assert.ok(took >= 990 && took < 9000, `${took} ms`);
+  },
+);
 
 slow(
   "what POS made for the serial dialogue send between messages is skipped, with a line of the log",
@@ -787,6 +758,8 @@ slow("a connection without a byte is told at level debug only", async () => {
   for (const logLevel of ["info", "debug"] as const) {
     await using seen = await recorded({ logLevel });
     const silent = await Promise.all([1, 2, 3].map(() => Peer.connect(seen.port)));
+    const known = (): number => seen.log.filter(([, line]) => / connected /.test(line)).length;
+    if (logLevel === "debug") await eventually(() => known() === 3, "three connected");
     silent[0]!.reset();
     await Promise.all(silent.slice(1).map((peer) => peer.finish()));
     await ask(seen.port, DEBIT);
@@ -900,7 +873,7 @@ slowTable("strict serves with a warning", {
 });
 
 slow("a request that is wrong through and through has a bounded list of warnings", async () => {
-  await using terminal = await terminalWith();
+  await using terminal = await terminalWith({ gap: 5000 }); // it may come in pieces
   await ask(terminal.port, `CZ0040300${"XX000".repeat(13_000)}\n`);
   const warnings = terminal.transactions[0]?.warnings ?? [];
   assert.equal(warnings.length, 22);
@@ -1208,7 +1181,7 @@ slowTable<OutcomeText>("fault silent: no answer, the connection stays until the 
   await sleep(200);
   assert.deepEqual([seen.chunks, seen.peer.socket.destroyed], [[], false]);
   assert.deepEqual(await seen.peer.finish(), []);
-  assert.equal((await seen.terminal.waitForTransaction({ timeout: 5000 })).answer, undefined);
+  assert.equal((await seen.terminal.waitForTransaction({ timeout: LIMIT })).answer, undefined);
 });
 
 slow("fault close: the connection ends without an answer", async () => {
@@ -1234,23 +1207,6 @@ slow("fault garbage: bytes come that are no message", async () => {
   assert.throws(() => decode(seen.peer.text), ProtocolError);
 });
 
-slow(
-  "fault split: at least four segments, cut inside tag, length and value and between two fields",
-  async () => {
-    await using seen = await watch("refused,split");
-    await seen.peer.until(/AF00204$/);
-    const pieces = ["CZ0040", DEBIT.slice(6) + "AE0", "0201", "A", "F00204"];
-    const { answer } = await seen.terminal.waitForTransaction({ timeout: 5000 });
-    assert.deepEqual(answer?.segments?.map(({ bytes }) => bytes), pieces.map((one) => one.length));
-    // A busy machine may read two at once, but never cuts one.
-    const ends = (parts: string[]): number[] =>
-      parts.map((_, at) => parts.slice(0, at + 1).join("").length);
-    assert.ok(
-      seen.chunks.length > 1 && ends(seen.chunks).every((end) => ends(pieces).includes(end)),
-    );
-  },
-);
-
 slow("fault emptyamount: CB has no length, also where the answer has none", async () => {
   await using terminal = await terminalWith({ next: ["emptyamount", "abandon,CB=,emptyamount"] });
   await using peer = await Peer.connect(terminal.port);
@@ -1259,13 +1215,6 @@ slow("fault emptyamount: CB has no length, also where the answer has none", asyn
   peer.text = "";
   peer.send(`${DEBIT}\n`);
   assert.match(await peer.until(/AF/), /^CZ.*CD0010CB000AE00201AF00211$/);
-});
-
-slow("fault dribble: the answer comes byte by byte", async () => {
-  await using seen = await watch("refused,dribble");
-  await seen.peer.until(/AF00204$/);
-  assert.ok(seen.chunks.length > DEBIT.length / 2, `${seen.chunks.length} segments`);
-  assert.equal(seen.peer.text, `${DEBIT}AE00201AF00204`);
 });
 
 slow("hangup: the connection ends after the answer", async () => {
@@ -1278,9 +1227,11 @@ slow(
   async () => {
     await using seen = await watch("refused,pending,delay=0.2");
     const started = performance.now();
-    await seen.peer.until(/AE00211$/);
+    await seen.peer.until(/AE00211/);
     await seen.peer.until(/AF00204$/);
     assert.ok(performance.now() - started > 100);
+    await using undecided = await watch("refused,pending,delay=60");
+    await undecided.peer.until(/AE00211$/);
     assert.equal(seen.peer.text, `${DEBIT}AE00211${DEBIT}AE00201AF00204`);
   },
 );
@@ -1391,7 +1342,7 @@ slow(
         return gone.promise.then(() => "refused");
       },
     });
-    const over = terminal.waitForTransaction({ timeout: 5000 });
+    const over = terminal.waitForTransaction({ timeout: LIMIT });
     await giveUp(terminal);
     await gone.promise;
     const { outcome, answer } = await over;
@@ -1407,7 +1358,7 @@ slow("a function that decides is told, too, that the POS has closed its side alr
   const told = Promise.withResolvers<boolean>();
   await using terminal = await terminalWith({
     outcome: async (_request, _number, gone) => {
-      await sleep(200);
+      await eventually(() => gone.aborted, "told");
       told.resolve(gone.aborted);
       return {};
     },
@@ -1417,10 +1368,10 @@ slow("a function that decides is told, too, that the POS has closed its side alr
 });
 
 slow("exclusive: while a transaction is under way, others are answered AF 07 at once", async () => {
+  const decided = Promise.withResolvers<OutcomeText>();
   await using seen = await recorded({
     exclusive: true,
-    next: ["success,delay=0.3"],
-    outcome: "silent",
+    outcome: (_request, number) => number === 1 ? decided.promise : "silent",
   });
   const { terminal, port } = seen;
   await using peer = await Peer.connect(port);
@@ -1430,6 +1381,7 @@ slow("exclusive: while a transaction is under way, others are answered AF 07 at 
     assert.deepEqual(await ask(port, request), { ...request, AE: "01", AF: "07" });
     assert.ok(codes(terminal)?.includes("busy"));
   }
+  decided.resolve("success");
   await peer.until(/AE00210.*CG/);
   peer.send(`${DEBIT}\n`); // which is never answered, so that the terminal stays busy until the POS goes
   await came(terminal, 4);
@@ -1448,21 +1400,27 @@ slow("exclusive: while a transaction is under way, others are answered AF 07 at 
 sideBySide();
 
 slow("a till that gives up: its payment goes on and ends as its outcome says", async () => {
-  await using seen = await recorded({ exclusive: true, next: ["success,delay=1.5"] });
+  const decided = Promise.withResolvers<OutcomeText>();
+  await using seen = await recorded({
+    exclusive: true,
+    outcome: (_request, number) => number === 1 ? decided.promise : "success",
+  });
   const { terminal, port, events, log } = seen;
+  const started = performance.now();
   await giveUp(terminal);
   await eventually(() => named(events, "gone").length === 1, "gone");
   assert.equal((await ask(port, DEBIT))["AF"], "07"); // busy: the person may still pay
-  const ended = await terminal.waitForTransaction({ timeout: 5000 });
+  decided.resolve("success,delay=1.5");
+  const ended = await terminal.waitForTransaction({ timeout: LIMIT });
   assert.equal(ended.number, 2); // which was over first
   const { answer, answered, gone, received, warnings, outcome } = await terminal
-    .waitForTransaction({ timeout: 5000 });
+    .waitForTransaction({ timeout: LIMIT });
   assert.deepEqual(outcome, { failure: "", delay: 1.5 });
   assert.equal(answer?.lost, "all");
   assert.deepEqual([answer?.message["AE"], answer?.raw], ["10", text({ ...answer?.message })]);
   assert.ok(answered!.getTime() - received.getTime() >= 1490);
   assert.equal(gone?.sent, "");
-  assert.ok(gone!.milliseconds >= 100 && gone!.milliseconds < 1500, `${gone?.milliseconds} ms`);
+  assert.ok(gone!.milliseconds >= 100, `${gone?.milliseconds} ms`);
   assert.deepEqual(warnings.map(({ code }) => code), ["impatient"]);
   await eventually(() => named(events, "closed").length === 2, "closed");
   const told = events.filter((event) => "connection" in event && event.connection === 1);
@@ -1478,68 +1436,27 @@ slow("a till that gives up: its payment goes on and ends as its outcome says", a
   assert.deepEqual(named(events, "closed").map(({ by }) => by), ["pos", "pos"]);
   const last = named(events, "answer").at(-1);
   assert.deepEqual([last?.lost, last?.raw], ["all", answer?.raw]);
-  assert.ok(last!.milliseconds >= 1490 && last!.milliseconds < 5000);
-  logged(log, "warn", /^#1 the POS gave up after \d\.\d s: a person needs 10 to 60 s to pay$/);
+  assert.ok(last!.milliseconds >= 1490 && last!.milliseconds >= gone!.milliseconds);
+  assert.ok(last!.milliseconds <= Math.ceil(performance.now() - started));
+  logged(log, "warn", /^#1 the POS gave up after \d+\.\d s: a person needs 10 to 60 s to pay$/);
   logged(log, "info", /^#1 too late, the POS has gone: CZ0040300.*AE00210/);
   assert.equal((await ask(port, DEBIT))["AE"], "10"); // not busy any more
 });
 
 slow("a till that gave up is told the same of an answer in segments", async () => {
-  await using seen = await recorded({ outcome: "success,split,delay=1" });
+  await using seen = await recorded({ outcome: onceLeft("success,split") });
   await giveUp(seen.terminal);
-  const { answer, due } = await seen.terminal.waitForTransaction({ timeout: 5000 });
+  const { answer, due } = await seen.terminal.waitForTransaction({ timeout: LIMIT });
   assert.deepEqual([answer?.lost, answer?.message["AE"]], ["all", "10"]);
   assert.equal(due, undefined);
 });
-
-slowTable<[outcome: OutcomeText, leave: (peer: Peer) => unknown]>(
-  "a till that closes in the middle of an answer",
-  {
-    "split, by closing its side": [
-      "success,split,delay=0.15",
-      (peer) => peer.socket.end(),
-    ],
-    "split, altogether": ["success,split", (peer) => peer.socket.destroy()],
-    "split, with a reset": ["success,split", (peer) => peer.reset()],
-    "dribble, by closing its side": ["success,dribble,delay=0.15", (peer) => peer.socket.end()],
-    "dribble, altogether": ["success,dribble", (peer) => peer.socket.destroy()],
-    "dribble, with a reset": ["success,dribble", (peer) => peer.reset()],
-  },
-  async ([outcome, leave]) => {
-    await using seen = await recorded({ next: [outcome] });
-    const { terminal, port, events, log } = seen;
-    const peer = await Peer.connect(port);
-    peer.send(`${DEBIT}\n`);
-    await peer.until(/^CZ00/);
-    leave(peer);
-    const { answer, gone, warnings } = await terminal.waitForTransaction({ timeout: 5000 });
-    const whole = `${DEBIT}AE00210`;
-    assert.equal(answer?.lost, "rest");
-    assert.ok(answer.raw.length > 3 && answer.raw.length < 190, answer.raw);
-    assert.equal(answer.raw.slice(0, whole.length), whole.slice(0, answer.raw.length));
-    assert.equal(gone?.sent, answer.raw);
-    assert.deepEqual(warnings, [{
-      code: "read-once",
-      text:
-        `the POS left after ${answer.raw.length} bytes of the answer: it must read on until the answer is whole`,
-    }]);
-    assert.deepEqual(named(events, "gone").map(({ sent }) => sent), [answer.raw]);
-    assert.deepEqual(named(events, "answer").map(({ lost, raw }) => [lost, raw]), [
-      ["rest", answer.raw],
-    ]);
-    logged(log, "warn", /^#1 the POS left after \d+ bytes of the answer/);
-    logged(log, "info", /^#1 sent in part \((split|dribble)\): CZ00/);
-    await eventually(() => named(events, "closed").length === 1, "closed");
-    assert.equal((await ask(port, { ...BASE, CD: "3" }))["AE"], "10"); // it was paid all the same
-  },
-);
 
 slow("a till that resets the connection after the answer has perhaps not read it", async () => {
   await using seen = await recorded();
   const { terminal, port, events, log } = seen;
   const peer = await Peer.connect(port);
   peer.send(`${DEBIT}\n`);
-  await terminal.waitForTransaction({ timeout: 5000 });
+  await terminal.waitForTransaction({ timeout: LIMIT });
   peer.reset();
   await eventually(() => named(events, "closed").length === 1, "closed");
   const [transaction] = terminal.transactions;
@@ -1565,7 +1482,7 @@ slow("a till that closes after its answer is not gone, whoever closes first", as
     const answer = await peer.ask(DEBIT);
     assert.equal(answer["AE"], "10");
     await peer.finish();
-    const { gone, warnings } = await terminal.waitForTransaction({ timeout: 5000 });
+    const { gone, warnings } = await terminal.waitForTransaction({ timeout: LIMIT });
     assert.deepEqual([gone, warnings], [undefined, []]);
     const count = by === "pos" ? 1 : 2;
     await eventually(() => named(events, "closed").length === count, "closed");
@@ -1573,19 +1490,21 @@ slow("a till that closes after its answer is not gone, whoever closes first", as
   }
 });
 
-slowTable<[outcome: OutcomeText, lose: "reads" | "leaves" | "resets"]>(
+slowTable<[outcome: OutcomeText | Decide, lose: "reads" | "leaves" | "resets"]>(
   "the same payment again may have been paid twice, after",
   {
     "close": ["close", "reads"],
     "silence": ["silent", "leaves"],
     "a cut answer": ["truncate", "reads"],
     "garbage": ["garbage", "reads"],
-    "a POS that left": ["success,delay=1.5", "leaves"],
+    "a POS that left": [onceLeft("success"), "leaves"],
     "a POS that reset the connection": ["success", "resets"],
     "AE 11 and no more": ["pending,silent", "leaves"],
   },
   async ([outcome, lose]) => {
-    await using seen = await recorded({ next: [outcome] });
+    await using seen = await recorded(
+      typeof outcome === "function" ? { outcome } : { next: [outcome] },
+    );
     const { terminal, port, events, log } = seen;
     await losing(seen, lose);
     assert.equal((await ask(port, DEBIT))["AE"], "10");
@@ -1627,7 +1546,7 @@ async function losing(
   { terminal, port }: { terminal: Terminal; port: number },
   lose: "reads" | "leaves" | "resets",
 ): Promise<void> {
-  const over = terminal.waitForTransaction({ timeout: 5000 });
+  const over = terminal.waitForTransaction({ timeout: LIMIT });
   if (lose === "leaves") await giveUp(terminal);
   else {
     const peer = await Peer.connect(port);
@@ -1661,10 +1580,13 @@ slowTable<[outcome: OutcomeText, change: Message]>("a payment is not paid twice 
 slow(
   "a second payment of a register while its first is under way is a warning, others are none",
   async () => {
-    await using terminal = await terminalWith({ duration: 0.2 });
+    await using terminal = await terminalWith({ duration: 60 });
     const registers = ["01", "02", "03", "01"];
-    const tills = registers.map((CA) => ask(terminal.port, { ...DEBIT_MESSAGE, CA }));
-    await Promise.all(tills);
+    for (const CA of registers) {
+      const till = await Peer.connect(terminal.port);
+      till.send(`${text({ ...DEBIT_MESSAGE, CA })}\n`);
+    }
+    await came(terminal, registers.length);
     const overlapping = terminal.transactions.filter(({ warnings }) => warnings.length > 0);
     assert.deepEqual(overlapping.map(({ request }) => request.message["CA"]), ["01"]);
     assert.deepEqual(overlapping[0]?.warnings, [{
@@ -1737,7 +1659,7 @@ slowTable<[change: Message, words: OutcomeText, code: string, text: string, tag:
 
 slow("transactions tell what came, what was sent and when", async () => {
   await using terminal = await terminalWith({ outcome: "refused" });
-  const next = terminal.waitForTransaction({ timeout: 5000 });
+  const next = terminal.waitForTransaction({ timeout: LIMIT });
   await ask(terminal.port, `${DEBIT}CB000\n`);
   const transaction = await next;
   const { received, answered, ended, ...others } = transaction;
@@ -1761,6 +1683,7 @@ slow("transactions tell what came, what was sent and when", async () => {
     },
   });
   assert.ok(answered && answered >= received && ended && ended >= answered);
+  await eventually(() => terminal.transactions[0]?.closed !== undefined, "closed");
   await ask(terminal.port, "GET /");
   const [{ closed, ...first } = transaction, second] = terminal.transactions;
   assert.deepEqual(first, transaction);
@@ -1775,17 +1698,19 @@ slow("transactions tell what came, what was sent and when", async () => {
 
 slow("events tell what happens and when, a transaction's with its numbers", async () => {
   await using seen = await recorded({ next: ["refused"] });
-  const before = Date.now();
-  await ask(seen.port, `${DEBIT}\n`);
-  await ask(seen.port, "CZ0040300CB0x");
   const { events } = seen;
+  const [before, started] = [Date.now(), performance.now()];
+  await ask(seen.port, `${DEBIT}\n`);
+  await eventually(() => named(events, "closed").length === 1, "one closed");
+  await ask(seen.port, "CZ0040300CB0x");
   await eventually(() => named(events, "closed").length === 2, "two closed");
   for (const { time } of events) {
     assert.match(time, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
     assert.ok(Date.parse(time) >= before - 1000 && Date.parse(time) <= Date.now());
   }
   const answers = named(events, "answer");
-  assert.ok(answers.every(({ milliseconds }) => milliseconds >= 0 && milliseconds < 1000));
+  const took = Math.ceil(performance.now() - started);
+  assert.ok(answers.every(({ milliseconds }) => milliseconds >= 0 && milliseconds <= took));
   const about = { connection: 2, transaction: 2 };
   const error = named(events, "invalid")[0]?.error ?? "";
   assert.match(error, /^at byte 12: expected the length of CB in three digits, got "x"/);
@@ -1840,16 +1765,18 @@ slow("events tell what happens and when, a transaction's with its numbers", asyn
 
 slow("the milliseconds of an answer are from the request's last byte", async () => {
   await using seen = await recorded({ duration: 0.5, gap: 300 });
+  const started = performance.now();
   await ask(seen.port, DEBIT);
+  const took = Math.ceil(performance.now() - started);
   const [answer] = named(seen.events, "answer");
-  assert.ok(answer!.milliseconds >= 495 && answer!.milliseconds < 750, `${answer?.milliseconds}`);
+  assert.ok(answer!.milliseconds >= 495 && answer!.milliseconds <= took, `${answer?.milliseconds}`);
 });
 
 slow("what transactions and waits gave can be changed, and changes nothing", async () => {
   await using terminal = await terminalWith({ outcome: "success,CF=1" });
-  const early = terminal.waitForTransaction({ timeout: 5000 });
+  const early = terminal.waitForTransaction({ timeout: LIMIT });
   for (const _ of [1, 2]) await ask(terminal.port, `${DEBIT}XX0011\n`);
-  const waited = [await early, await terminal.waitForTransaction({ timeout: 5000 })];
+  const waited = [await early, await terminal.waitForTransaction({ timeout: LIMIT })];
   const before = terminal.transactions;
   for (const given of [[...terminal.transactions], ...waited.map((one) => [one])]) {
     const [transaction] = given as unknown as {
@@ -1880,11 +1807,11 @@ slow(
       outcome: ({ CB }) => CB === "100" ? decided.promise : "success",
     });
     const first = terminal.waitForTransaction();
-    const second = terminal.waitForTransaction({ timeout: 5000 });
+    const second = terminal.waitForTransaction({ timeout: LIMIT });
     const slow = ask(terminal.port, { ...DEBIT_MESSAGE, CB: "100" });
     await came(terminal, 1);
     for (const CB of ["200", "300", "400"]) await ask(terminal.port, { ...DEBIT_MESSAGE, CB });
-    const later = [terminal.waitForTransaction(), terminal.waitForTransaction({ timeout: 5000 })];
+    const later = [terminal.waitForTransaction(), terminal.waitForTransaction({ timeout: LIMIT })];
     decided.resolve("success");
     await slow;
     const given = await Promise.all([first, second, ...later]);
@@ -1918,7 +1845,7 @@ slow(
     await came(terminal, 4);
     await assert.rejects(
       terminal.waitForTransaction({ timeout: 20 }),
-      /^WaitError: no transaction was over within 20 ms; under way: transaction 4 \(debit 1\.00 EUR of 01\) for 0\.\d s$/,
+      /^WaitError: no transaction was over within 20 ms; under way: transaction 4 \(debit 1\.00 EUR of 01\) for \d+\.\d s$/,
     );
     terminal.nextOutcome("refused");
     const next = terminal.waitForTransaction(); // the wait that gave up takes none
@@ -2027,25 +1954,29 @@ slow("subscribe() gives what happens to as many as want it, until they do not", 
   assert.deepEqual(other, [...one, ...one]);
 });
 
-test("waits reject when the terminal is closed, and only the last 1,000 transactions are kept", async () => {
-  const terminal = await terminalWith({ gap: 0 });
-  await using peer = await Peer.connect(terminal.port);
-  peer.send(`${text({ ...BASE, CD: "I" })}\n`.repeat(1_001));
-  await eventually(() => terminal.transactions.at(-1)?.number === 1_001, "1,001 requests");
-  assert.equal((await peer.finish()).length, 1_001);
-  assert.deepEqual([terminal.transactions.length, terminal.transactions[0]?.number], [1_000, 2]);
-  const waiting = assert.rejects(
-    terminal.waitForTransaction({ register: "02" }),
-    /the terminal was closed/,
-  );
-  terminal.waitForTransaction({ register: "03" }); // which nobody awaits: a test may have failed
-  await terminal.close();
-  await waiting;
-  await assert.rejects(terminal.waitForTransaction(), /the terminal was closed/);
-});
+test(
+  "waits reject when the terminal is closed, and only the last 1,000 transactions are kept",
+  patience,
+  async () => {
+    const terminal = await terminalWith({ gap: 5000 }); // a line end is what ends each
+    await using peer = await Peer.connect(terminal.port);
+    peer.send(`${text({ ...BASE, CD: "I" })}\n`.repeat(1_001));
+    await eventually(() => terminal.transactions.at(-1)?.number === 1_001, "1,001 requests");
+    assert.equal((await peer.finish()).length, 1_001);
+    assert.deepEqual([terminal.transactions.length, terminal.transactions[0]?.number], [1_000, 2]);
+    const waiting = assert.rejects(
+      terminal.waitForTransaction({ register: "02" }),
+      /the terminal was closed/,
+    );
+    terminal.waitForTransaction({ register: "03" }); // which nobody awaits: a test may have failed
+    await terminal.close();
+    await waiting;
+    await assert.rejects(terminal.waitForTransaction(), /the terminal was closed/);
+  },
+);
 
-test("no more transactions are kept for waits than are kept at all", async () => {
-  await using terminal = await terminalWith({ gap: 0 });
+test("no more transactions are kept for waits than are kept at all", patience, async () => {
+  await using terminal = await terminalWith({ gap: 5000 });
   await using peer = await Peer.connect(terminal.port);
   peer.send(`${text({ ...BASE, CD: "I" })}\n`.repeat(3_000));
   await eventually(() => terminal.transactions.at(-1)?.number === 3_000, "3,000 requests");
@@ -2085,35 +2016,6 @@ test("the answer to the longest request can be read", async () => {
   assert.equal((await askAndClose(terminal.port, request))["AF"], "11");
 });
 
-test(
-  "a connection without any request is closed after a while, one with a request after another",
-  async () => {
-    await using first = await recorded({ idleTimeout: 300, outcome: "refused" });
-    await using second = await recorded({ keepTimeout: 300, outcome: "refused" });
-    const check = async (seen: typeof first, used: boolean, dropped: RegExp): Promise<void> => {
-      const since = performance.now();
-      await using left = await Peer.connect(seen.port);
-      await using kept = await Peer.connect(seen.port);
-      await (used ? left : kept).ask(`${DEBIT}\n`);
-      await left.closed;
-      const took = performance.now() - since;
-      assert.ok(took >= 299 && took < 1500, `${took} ms`);
-      logged(seen.log, "warn", dropped);
-      assert.equal((await kept.ask(`${DEBIT}\n`))["AF"], "04");
-    };
-    await Promise.all([
-      check(first, false, /^#1 dropped: no request has come for \d+ ms$/),
-      check(second, true, /^#1 dropped: nothing has come for 300 ms$/),
-    ]);
-  },
-);
-
-slow("neither time is up while a payment is under way", async () => {
-  await using terminal = await terminalWith({ idleTimeout: 300, keepTimeout: 300, duration: 0.8 });
-  await using peer = await Peer.connect(terminal.port);
-  assert.equal((await peer.ask(DEBIT))["AE"], "10");
-});
-
 test("a connection on which nothing comes is probed, which does no harm", async () => {
   const { setKeepAlive } = net.Socket.prototype;
   const probes: unknown[][] = [];
@@ -2135,28 +2037,36 @@ test("a connection on which nothing comes is probed, which does no harm", async 
   }
 });
 
-test("a peer that does not read its answers is dropped, and none is told as sent that was not", async () => {
-  await using seen = await recorded({ gap: 0, maxUnread: 10_000, maxRequest: 2 ** 20 });
-  const { port, events, log } = seen;
-  await using peer = await Peer.connect(port);
-  peer.socket.pause();
-  const tags = Array.from({ length: 500 }, (_, at) => `W${at}`).map((_, at) =>
-    String.fromCharCode(68 + at % 22, 65 + Math.floor(at / 22))
-  );
-  const long = Object.fromEntries(tags.map((tag) => [tag, "x".repeat(999)]));
-  const request = `${text({ ...BASE, CD: "I", ...long })}\n`;
-  for (let count = 0; count < 40; count++) peer.send(request);
-  await eventually(() => named(events, "closed").length === 1, "closed");
-  logged(log, "warn", /^#1 dropped: \d+ bytes of answers are not read$/);
-  const answers = named(events, "answer");
-  assert.ok(answers.length < 40);
-  assert.notEqual(answers.at(-1)?.lost, undefined);
-  assert.equal(named(events, "closed")[0]?.by, "terminal");
-  assert.equal((await ask(port, DEBIT))["AE"], "10"); // which is served all the same
-});
+test(
+  "a peer that does not read its answers is dropped, and none is told as sent that was not",
+  patience,
+  async () => {
+    await using seen = await recorded({ gap: 5000, maxUnread: 10_000, maxRequest: 2 ** 20 });
+    const { port, events, log } = seen;
+    await using peer = await Peer.connect(port);
+    peer.socket.pause();
+    const tags = Array.from({ length: 500 }, (_, at) => `W${at}`).map((_, at) =>
+      String.fromCharCode(68 + at % 22, 65 + Math.floor(at / 22))
+    );
+    const long = Object.fromEntries(tags.map((tag) => [tag, "x".repeat(999)]));
+    const request = `${text({ ...BASE, CD: "I", ...long })}\n`;
+    for (let count = 0; count < 40; count++) peer.send(request);
+    await eventually(() => named(events, "closed").length === 1, "closed");
+    logged(log, "warn", /^#1 dropped: \d+ bytes of answers are not read$/);
+    const answers = named(events, "answer");
+    assert.ok(answers.length < 40);
+    assert.notEqual(answers.at(-1)?.lost, undefined);
+    assert.equal(named(events, "closed")[0]?.by, "terminal");
+    assert.equal((await ask(port, `${DEBIT}\n`))["AE"], "10"); // which is served all the same
+  },
+);
 
 slow("connections beyond the bound are closed", async () => {
-  await using seen = await recorded({ maxConnections: 2, outcome: "refused" });
+  await using seen = await recorded({
+    maxConnections: 2,
+    outcome: "refused",
+    logLevel: "debug",
+  });
   await using first = await Peer.connect(seen.port);
   const second = await Peer.connect(seen.port);
   await using third = await Peer.connect(seen.port);
@@ -2165,112 +2075,141 @@ slow("connections beyond the bound are closed", async () => {
   logged(seen.log, "warn", /^#3 closed: 2 connections are open already$/);
   assert.equal((await first.ask(DEBIT))["AF"], "04");
   await second.finish();
+  await eventually(() => seen.log.some(([, line]) => /^#2 closed/.test(line)), "closed");
   assert.equal((await ask(seen.port, DEBIT))["AF"], "04"); // there is room again
 });
 
 slow("peers that vanish at any point leave nothing behind but a line of the log", async () => {
+  let connected = 0;
   const closed: string[] = [];
   const strange: string[] = [];
   await using terminal = await terminalWith({
     logLevel: "debug",
     next: ["split", "dribble", "success,delay=0.1", "pending,delay=0.1"],
     log: (level, text) => {
-      if (level !== "debug" || / connected /.test(text)) return;
-      (/^#\d closed/.test(text) ? closed : strange).push(text);
+      if (level !== "debug") return;
+      if (/ connected /.test(text)) connected++;
+      else (/^#\d closed/.test(text) ? closed : strange).push(text);
     },
   });
-  const vanish = async ([request, wait]: [string, number]): Promise<void> => {
+  const vanish = async (request: string, wait: number, requests = 0): Promise<void> => {
+    const before = connected;
     const peer = await Peer.connect(terminal.port);
+    await eventually(() => connected > before, "connected");
     peer.send(request);
+    await came(terminal, requests);
     await sleep(wait);
     peer.reset();
   };
-  await vanish(["", 0]);
-  await vanish(["CZ0040300CB0", 20]);
-  for (let count = 0; count < 4; count++) await vanish([`${DEBIT}\n`, 60]);
+  await vanish("", 0);
+  await vanish("CZ0040300CB0", 20);
+  for (let count = 1; count <= 4; count++) await vanish(`${DEBIT}\n`, 60, count);
   await eventually(() => closed.length === 6, "six closed");
   assert.equal((await ask(terminal.port, DEBIT))["AE"], "10");
   assert.deepEqual(strange, []);
 });
 
-test("500 peers that send half a request and wait cost nobody else anything", async () => {
-  await using terminal = await terminalWith({ outcome: "refused" });
-  const waiting = await Promise.all(Array.from({ length: 500 }, () => Peer.connect(terminal.port)));
-  for (const peer of waiting) peer.send(DEBIT.slice(0, 30));
-  const started = performance.now();
-  for (let count = 0; count < 5; count++) {
-    assert.equal((await askAndClose(terminal.port, DEBIT))["AF"], "04");
-  }
-  const took = performance.now() - started;
-  await Promise.all(waiting.map((peer) => peer[Symbol.asyncDispose]()));
-  assert.ok(took < 1000, `${took} ms`);
-});
-
 test(
+  "500 peers that send half a request and wait cost nobody else anything",
+  patience,
+  async () => {
+    await using terminal = await terminalWith({ outcome: "refused", requestTimeout: 60_000 });
+    const waiting = await Promise.all(
+      Array.from({ length: 500 }, () => Peer.connect(terminal.port)),
+    );
+    for (const peer of waiting) peer.send(DEBIT.slice(0, 30));
+    const started = performance.now();
+    for (let count = 0; count < 5; count++) {
+      assert.equal((await askAndClose(terminal.port, DEBIT))["AF"], "04");
+    }
+    const took = performance.now() - started;
+    assert.ok(waiting.every(({ text, socket }) => text === "" && !socket.destroyed)); // they still wait
+    await Promise.all(waiting.map((peer) => peer[Symbol.asyncDispose]()));
+    assert.ok(took < 10_000, `${took} ms`);
+  },
+);
+
+slow(
   "fields that keep coming without making a request are given up, and the connection closed",
   async () => {
-    await using terminal = await terminalWith({ requestTimeout: 250 });
+    // The gap between two of them is too long to be the end.
+    await using terminal = await terminalWith({ requestTimeout: 1500, gap: 60_000 });
     await using peer = await Peer.connect(terminal.port);
     for (const letter of "ABCDEFGHIJKLMNOPQRSTUVWXYZ") {
       if (!peer.socket.writable) break;
       peer.send(`W${letter}0011`);
-      await sleep(40);
+      await sleep(80);
     }
     assert.equal(await peer.closed, "ended");
-    assert.match(peer.text, /^CZ0040300(W[A-Z]0011){2,10}AE00201AF00209$/);
+    assert.match(peer.text, /^CZ0040300(W[A-Z]0011){2,22}AE00201AF00209$/);
   },
 );
 
 slow("a request that was there in time does not end its connection later", async () => {
-  await using terminal = await terminalWith({ requestTimeout: 600, outcome: "refused" });
+  await using terminal = await terminalWith({ requestTimeout: 2000, outcome: "refused" });
   await using peer = await Peer.connect(terminal.port);
-  for (const _ of [1, 2]) {
-    assert.equal((await peer.ask(DEBIT))["AF"], "04");
-    await sleep(650);
-  }
+  for (const _ of [1, 2]) assert.equal((await peer.ask(DEBIT))["AF"], "04");
+  await sleep(2050);
   assert.equal(peer.socket.writable, true);
+  assert.equal((await peer.ask(DEBIT))["AF"], "04");
 });
 
 slow("after a request that took too long nothing more is read", async () => {
+  const decided = Promise.withResolvers<OutcomeText>();
   await using terminal = await terminalWith({
     requestTimeout: 50,
-    next: ["success,delay=0.3", "refused"],
+    outcome: (_request, number) => number === 1 ? decided.promise : "refused",
   });
   await using peer = await Peer.connect(terminal.port);
   peer.send(`${DEBIT}\rCZ0`);
   await came(terminal, 2);
   peer.send(`${DEBIT}\n`);
+  await sleep(50); // in which it would be read
+  decided.resolve("success");
   assert.equal(await peer.closed, "ended");
   assert.equal(terminal.transactions.length, 2);
   assert.equal((await ask(terminal.port, DEBIT))["AF"], "04");
 });
 
-test("more requests than may wait are all answered, and reading stops until then", async () => {
-  let read = 0;
-  await using terminal = await terminalWith({
-    outcome: "04,delay=0.2",
-    onEvent: ({ event }) => event === "request" && read++,
-  });
-  await using peer = await Peer.connect(terminal.port);
-  peer.send(`${DEBIT}\n`.repeat(2_000));
-  peer.send(`${DEBIT}\n`.repeat(4_000));
-  await eventually(() => read >= 1_000, "1,000 requests");
-  await sleep(100);
-  assert.ok(read < 4_000, `${read} were read`);
-  const expected = text({ ...DEBIT_MESSAGE, AE: "01", AF: "04" }).repeat(6_000);
-  await eventually(() => peer.text.length >= expected.length, "6,000 answers");
-  assert.ok(peer.text === expected);
-});
+test(
+  "more requests than may wait are all answered, and reading stops until then",
+  patience,
+  async () => {
+    let read = 0;
+    const decided = Promise.withResolvers<OutcomeText>();
+    await using terminal = await terminalWith({
+      outcome: () => decided.promise,
+      onEvent: ({ event }) => event === "request" && read++,
+    });
+    await using peer = await Peer.connect(terminal.port);
+    peer.send(`${DEBIT}\n`.repeat(2_000));
+    peer.send(`${DEBIT}\n`.repeat(4_000));
+    await eventually(() => read >= 1_000, "1,000 requests");
+    await sleep(100);
+    assert.ok(read < 4_000, `${read} were read`);
+    decided.resolve("04");
+    const expected = text({ ...DEBIT_MESSAGE, AE: "01", AF: "04" }).repeat(6_000);
+    await eventually(() => peer.text.length >= expected.length, "6,000 answers");
+    assert.ok(peer.text === expected);
+  },
+);
 
-test("a request of which half was read before reading stopped is not cut there", async () => {
-  await using seen = await recorded({ requestTimeout: 50, outcome: "04,delay=0.5" });
-  await using peer = await Peer.connect(seen.port);
-  peer.send(`${DEBIT}\n`.repeat(1_000) + DEBIT.slice(0, 43));
-  await eventually(() => named(seen.events, "request").length === 1_000, "1,000 requests");
-  peer.send(`${DEBIT.slice(43)}\n`);
-  await eventually(() => named(seen.events, "answer").length === 1_001, "1,001 answers");
-  assert.equal(named(seen.events, "answer").at(-1)?.message["AF"], "04");
-});
+test(
+  "a request of which half was read before reading stopped is not cut there",
+  patience,
+  async () => {
+    const decided = Promise.withResolvers<OutcomeText>();
+    await using seen = await recorded({ requestTimeout: 1500, outcome: () => decided.promise });
+    await using peer = await Peer.connect(seen.port);
+    peer.send(`${DEBIT}\n`.repeat(1_000) + DEBIT.slice(0, 43));
+    await eventually(() => named(seen.events, "request").length === 1_000, "1,000 requests");
+    peer.send(`${DEBIT.slice(43)}\n`);
+    await sleep(1600); // longer than a request may take
+    decided.resolve("04");
+    await eventually(() => named(seen.events, "answer").length === 1_001, "1,001 answers");
+    assert.equal(named(seen.events, "answer").at(-1)?.message["AF"], "04");
+  },
+);
 
 // ---------------------------------------------------------------- the end
 
@@ -2317,7 +2256,9 @@ const UNDER_WAY: Record<string, (peer: Peer) => unknown> = {
     return peer.until(/AE00211$/);
   },
   "an answer byte by byte": (peer) => {
-    peer.send(`${text({ ...DEBIT_MESSAGE, CB: "3" })}\n`);
+    // Of so many bytes that it is not over before the end.
+    const long = Object.fromEntries(["WA", "WB", "WC", "WD"].map((tag) => [tag, "x".repeat(999)]));
+    peer.send(`${text({ ...DEBIT_MESSAGE, CB: "3", ...long })}\n`);
     return peer.until(/^CZ004/);
   },
   "no answer": (peer) => peer.send(`${text({ ...DEBIT_MESSAGE, CB: "4" })}\n`),
@@ -2348,14 +2289,19 @@ for (const end of ["close", "reset"] as const) {
     );
     await giveUp(terminal, `${text({ ...DEBIT_MESSAGE, CB: "1", CF: "gone" })}\n`);
     await eventually(() => named(events, "gone").length > 0, "gone");
+    const names = Object.keys(UNDER_WAY);
+    // All requests have come: one of each but the first two, and the one of the POS that has gone.
+    const asking = () => new Set(named(events, "request").map(({ connection }) => connection)).size;
+    await eventually(() => asking() === names.length - 2 + 1, "all requests");
     await terminal[end]();
     const open = end === "close" ? [] : ["nothing", "half a request", "an answer"];
-    const names = Object.keys(UNDER_WAY);
     await Promise.all(peers.map(async (peer, at) => {
       if (open.includes(names[at]!)) assert.equal(peer.socket.destroyed, false, `${names[at]}`);
       else await peer.closed;
     }));
-    await eventually(() => named(events, "closed").length >= names.length - 3, "closed");
+    // That of a POS that has sent nothing is not told.
+    const told = names.length + 1 - (end === "close" ? 1 : open.length);
+    await eventually(() => named(events, "closed").length === told, "closed");
     const count = events.length;
     await sleep(50);
     assert.equal(events.length, count);
@@ -2373,14 +2319,15 @@ slow("a program ends by itself after close(), whatever waits", async () => {
   const { status, stdout, stderr } = await program(`
     const decide = ({ CB }) => CB === "1" ? new Promise(() => {}) : "success";
     const terminal = await startTerminal({ port: 0, host: "127.0.0.1", duration: 60, outcome: decide });
-    const connect = (text, then = () => {}) => {
+    const connect = (text) => {
       const socket = net.connect(terminal.port, "127.0.0.1", () => socket.write(text));
-      socket.on("error", () => {});
-      setTimeout(() => then(socket), 200);
+      return socket.on("error", () => {});
     };
     connect(DEBIT + "\\nCZ0");
     connect(DEBIT.replace("CB00511245", "CB0011") + "\\n");
-    connect(DEBIT + "\\n", (socket) => socket.resetAndDestroy()); // whose payment goes on
+    const leaves = connect(DEBIT + "\\n"); // whose payment goes on
+    let requests = 0;
+    terminal.subscribe(({ event }) => event === "request" && ++requests === 3 && setTimeout(() => leaves.resetAndDestroy(), 50));
     terminal.subscribe(({ event }) => event === "gone" && setTimeout(() => terminal.close().then(() => console.log("closed")), 50));`);
   assert.deepEqual([status, stdout], [0, "closed\n"], stderr);
   assert.ok(performance.now() - started < 15_000);
@@ -2435,7 +2382,7 @@ slowTable<[outcome: OutcomeText, status: string]>(
   },
   async ([outcome, expected]) => {
     await using terminal = await terminalWith({ outcome });
-    const result = payAt(terminal.port, { timeout: outcome === "silent" ? 0.3 : 20 });
+    const result = payAt(terminal.port, { timeout: outcome === "silent" ? 2 : 20 });
     const { status } = await result.catch((error) => error);
     assert.equal(status, expected);
     assert.deepEqual(terminal.transactions.at(-1)?.request.message, DEBIT_MESSAGE);
@@ -2450,7 +2397,7 @@ slow(
     });
     assert.equal((await payAt(seen.port, { amount: "10.01" })).failure?.code, "11");
     await assert.rejects(
-      payAt(seen.port, { amount: "10.02", timeout: 0.3 }),
+      payAt(seen.port, { amount: "10.02", timeout: 2 }),
       failed("unanswered"),
     );
     assert.equal((await payAt(seen.port, { amount: "10.03" })).status, "approved");
@@ -2496,43 +2443,338 @@ slow(
 
 // ---------------------------------------------------------------- with another clock or chance
 
+/** Sets a timer as setTimeout() does. */
+type SetTimer = (call: () => void, milliseconds?: number, ...args: unknown[]) => unknown;
+
+/** Does something while timers are set by a function, which is given the one that there was. */
+async function timing(by: (set: SetTimer) => SetTimer, during: () => Promise<void>): Promise<void> {
+  const { setTimeout } = globalThis;
+  globalThis.setTimeout = by(setTimeout as SetTimer) as typeof setTimeout;
+  try {
+    await during();
+  } finally {
+    globalThis.setTimeout = setTimeout;
+  }
+}
+
+/** Does something while pauses of so many milliseconds are as long as a function says, at least one. */
+async function pausing(
+  milliseconds: number,
+  pause: (milliseconds: number) => Promise<unknown>,
+  during: () => Promise<void>,
+): Promise<void> {
+  let count = 0;
+  const by = (set: SetTimer): SetTimer => (call, wanted, ...args) => {
+    if (wanted !== milliseconds) return set(call, wanted, ...args);
+    count++;
+    pause(milliseconds).then(call, () => {}); // whose test has failed
+    return set(() => {}, 0);
+  };
+  await timing(by, during);
+  assert.notEqual(count, 0, `no pause of ${milliseconds} ms`);
+}
+
+/** Milliseconds between the segments of an answer. */
+const PAUSES = { split: 50, dribble: 5 };
+
+table<string[]>("the answer comes in segments, each of which arrives by itself, of the fault", {
+  "split": ["CZ0040", DEBIT.slice(6) + "AE0", "0201", "A", "F00204"], // in tag, length and value
+  "dribble": [...`${DEBIT}AE00201AF00204`],
+}, async (pieces) => {
+  const fault = pieces.length > 10 ? "dribble" : "split";
+  await using terminal = await terminalWith({ outcome: `refused,${fault}` });
+  await using peer = await Peer.connect(terminal.port);
+  const chunks: string[] = [];
+  peer.socket.on("data", (chunk: string) => chunks.push(chunk));
+  let sent = 0;
+  const arrived = (): Promise<void> => {
+    const length = pieces.slice(0, ++sent).join("").length;
+    return eventually(() => peer.text.length === length, `${length} bytes`);
+  };
+  await pausing(PAUSES[fault], arrived, async () => {
+    peer.send(`${DEBIT}\n`);
+    await peer.until(/AF00204$/);
+  });
+  assert.deepEqual(chunks, pieces);
+  const { answer } = await terminal.waitForTransaction({ timeout: LIMIT });
+  assert.deepEqual(answer?.segments?.map(({ bytes }) => bytes), pieces.map((one) => one.length));
+});
+
+table<[outcome: OutcomeText, leave: (peer: Peer) => unknown]>(
+  "a till that closes in the middle of an answer",
+  {
+    "split, by closing its side": [
+      "success,split,delay=0.15",
+      (peer) => peer.socket.end(),
+    ],
+    "split, altogether": ["success,split", (peer) => peer.socket.destroy()],
+    "split, with a reset": ["success,split", (peer) => peer.reset()],
+    "dribble, by closing its side": ["success,dribble,delay=0.15", (peer) => peer.socket.end()],
+    "dribble, altogether": ["success,dribble", (peer) => peer.socket.destroy()],
+    "dribble, with a reset": ["success,dribble", (peer) => peer.reset()],
+  },
+  async ([outcome, leave]) => {
+    await using seen = await recorded({ next: [outcome] });
+    const { terminal, port, events, log } = seen;
+    const peer = await Peer.connect(port);
+    const fault = outcome.includes("split") ? "split" : "dribble";
+    const left = Promise.withResolvers<void>();
+    const pause = async (milliseconds: number): Promise<void> => {
+      await eventually(() => peer.text !== "", "some of the answer");
+      if (peer.text.length > 3) await left.promise;
+      await sleep(milliseconds);
+    };
+    await pausing(PAUSES[fault], pause, async () => {
+      peer.send(`${DEBIT}\n`);
+      await peer.until(/^CZ00/);
+      leave(peer);
+      // Who closes its side alone is told of by that; else by what it does not take any more.
+      if (!peer.socket.destroyed) await eventually(() => named(events, "gone").length > 0, "gone");
+      else await peer.closed;
+      left.resolve();
+      await eventually(() => named(events, "answer").length > 0, "over");
+    });
+    const { answer, gone, warnings } = await terminal.waitForTransaction({ timeout: LIMIT });
+    const whole = `${DEBIT}AE00210`;
+    assert.equal(answer?.lost, "rest");
+    assert.ok(answer.raw.length > 3 && answer.raw.length < 190, answer.raw);
+    assert.equal(answer.raw.slice(0, whole.length), whole.slice(0, answer.raw.length));
+    assert.equal(gone?.sent, answer.raw);
+    assert.deepEqual(warnings, [{
+      code: "read-once",
+      text:
+        `the POS left after ${answer.raw.length} bytes of the answer: it must read on until the answer is whole`,
+    }]);
+    assert.deepEqual(named(events, "gone").map(({ sent }) => sent), [answer.raw]);
+    assert.deepEqual(named(events, "answer").map(({ lost, raw }) => [lost, raw]), [
+      ["rest", answer.raw],
+    ]);
+    logged(log, "warn", /^#1 the POS left after \d+ bytes of the answer/);
+    logged(log, "info", /^#1 sent in part \((split|dribble)\): CZ00/);
+    await eventually(() => named(events, "closed").length === 1, "closed");
+    assert.equal((await ask(port, { ...BASE, CD: "3" }))["AE"], "10"); // it was paid all the same
+  },
+);
+
+test("a gap that only a busy program saw is none: what has come is read first", async () => {
+  const gap = 4321;
+  await using terminal = await terminalWith({ outcome: "refused", gap });
+  await using peer = await Peer.connect(terminal.port);
+  const over = Promise.withResolvers<() => void>(); // what is done when the gap is over
+  const by = (set: SetTimer): SetTimer => (call, wanted, ...args) => {
+    if (wanted !== gap) return set(call, wanted, ...args);
+    over.resolve(call); // the terminal has read what came, and waits for more
+    return set(() => {}, 0);
+  };
+  await timing(by, async () => {
+    peer.send(DEBIT);
+    await over.promise;
+  });
+  const call = await over.promise;
+  setImmediate(() => { // after which a runtime looks at its timers first
+    peer.send("CF004late\n");
+    setTimeout(call, 0);
+    const end = performance.now() + 60;
+    while (performance.now() < end);
+  });
+  assert.match(await peer.until(/AF/), /CF004late/);
+});
+
+test("mandatory tags are waited for longer, other fields are not", async () => {
+  await using terminal = await terminalWith({ outcome: "refused", gap: 0 });
+  await using peer = await Peer.connect(terminal.port);
+  const most = (_: number): Promise<unknown> => new Promise(() => {}); // until they are there
+  await pausing(MISSING_TAGS_GAP, most, async () => {
+    peer.send("CZ0040300CJ012012345678901CA00201CD0010CE003978");
+    await sleep(50);
+    assert.equal(peer.text, "");
+    peer.send("CB00511245");
+    await peer.until(/CB00511245AE00201AF00204$/);
+  });
+  const started = performance.now();
+  peer.send("CZ0040300CA00201");
+  await peer.until(/CZ0040300CA00201AE00201AF00209$/);
+  const waited = performance.now() - started;
+  assert.ok(waited >= 290, `${waited} ms`);
+});
+
+test("a gap above 300 ms is waited for, too, while mandatory tags are missing", async () => {
+  const gap = 4321;
+  await using terminal = await terminalWith({ gap, outcome: "refused" });
+  await using peer = await Peer.connect(terminal.port);
+  const waits: (number | undefined)[] = [];
+  const by = (set: SetTimer): SetTimer => (call, wanted, ...args) => {
+    waits.push(wanted);
+    return set(call, wanted, ...args);
+  };
+  await timing(by, async () => {
+    peer.send("CZ0040300CJ012012345678901CA00201CD0010CE003978");
+    await eventually(() => waits.includes(gap), "waited for");
+  });
+  assert.ok(!waits.includes(MISSING_TAGS_GAP), waits.join());
+  peer.send("CB00511245\n");
+  assert.match(await peer.until(/AF002\d\d$/), /^CZ.*CB00511245AE00201AF00204$/);
+});
+
+test("the gap is inside the duration, which takes decimals", async () => {
+  await using terminal = await terminalWith({ outcome: "refused", duration: 0.6, gap: 500 });
+  await using peer = await Peer.connect(terminal.port);
+  const waits: number[] = [];
+  const by = (set: SetTimer): SetTimer => (call, wanted = 0, ...args) => {
+    waits.push(wanted);
+    return set(call, wanted, ...args);
+  };
+  const started = performance.now();
+  await timing(by, async () => {
+    peer.send(DEBIT);
+    await peer.until(/AF00204$/);
+  });
+  const took = performance.now() - started;
+  assert.ok(took >= 590, `${took} ms`);
+  // After the gap the terminal waits for the rest of the duration, if there is one.
+  assert.ok(waits.includes(500), waits.join());
+  const others = waits.filter((wait) => wait !== 500 && wait < 5000);
+  assert.ok(others.every((wait) => wait <= 101), waits.join());
+});
+
+table("a POS that closes its side after the request, as nc does, gets its answer and is not gone", {
+  "without a line end": DEBIT,
+  "with a line end": `${DEBIT}\n`,
+}, async (request) => {
+  const { now } = performance;
+  const left = Promise.withResolvers<void>();
+  await using seen = await recorded({
+    outcome: async (_request, _number, signal) => {
+      if (signal.aborted) left.resolve();
+      signal.addEventListener("abort", () => left.resolve());
+      await left.promise;
+      performance.now = now;
+      return "refused,delay=0.1" as const;
+    },
+  });
+  try {
+    const at = now.call(performance); // until it has closed its side no time goes by
+    performance.now = () => at;
+    assert.equal((await askAndClose(seen.port, request))["AF"], "04");
+  } finally {
+    performance.now = now;
+  }
+  const { gone, answer, warnings } = await seen.terminal.waitForTransaction({ timeout: LIMIT });
+  assert.deepEqual([gone, answer?.lost, warnings], [undefined, undefined, []]);
+  assert.deepEqual(named(seen.events, "gone"), []);
+});
+
+/** Does something with a clock that can be put on, and told when terminals have looked for idle POS. */
+async function putOn(
+  during: (later: (milliseconds: number) => Promise<void>) => Promise<void>,
+): Promise<void> {
+  const { now } = performance;
+  const { setKeepAlive } = net.Socket.prototype;
+  let [ahead, looks] = [0, 0];
+  performance.now = () => now.call(performance) + ahead;
+  net.Socket.prototype.setKeepAlive = function (...options) {
+    looks++; // one that is not dropped is probed
+    return setKeepAlive.apply(this, options);
+  };
+  try {
+    await during(async (milliseconds) => {
+      ahead += milliseconds;
+      const before = looks;
+      await eventually(() => looks >= before + 5, "a look for idle POS");
+    });
+  } finally {
+    performance.now = now;
+    net.Socket.prototype.setKeepAlive = setKeepAlive;
+  }
+}
+
+table<[used: boolean, options: TerminalOptions, dropped: RegExp]>(
+  "a connection is closed after a while",
+  {
+    "without any request": [
+      false,
+      { idleTimeout: 60_000 },
+      /^#1 dropped: no request has come for 60000 ms$/,
+    ],
+    "with a request, after another": [
+      true,
+      { keepTimeout: 60_000 },
+      /^#1 dropped: nothing has come for 60000 ms$/,
+    ],
+  },
+  async ([used, options, dropped]) => {
+    await using seen = await recorded({ outcome: "refused", keepAlive: 20, ...options });
+    await putOn(async (later) => {
+      await using left = await Peer.connect(seen.port);
+      await using kept = await Peer.connect(seen.port);
+      await (used ? left : kept).ask(`${DEBIT}\n`);
+      await later(30_000);
+      assert.deepEqual([left.socket.destroyed, kept.socket.destroyed], [false, false]);
+      await later(35_000);
+      await left.closed;
+      logged(seen.log, "warn", dropped);
+      assert.equal((await kept.ask(`${DEBIT}\n`))["AF"], "04");
+    });
+  },
+);
+
+test("neither time is up while a payment is under way", async () => {
+  const decided = [1, 2].map(() => Promise.withResolvers<OutcomeText>());
+  await using terminal = await terminalWith({
+    idleTimeout: 60_000,
+    keepTimeout: 60_000,
+    keepAlive: 20,
+    outcome: (_request, number) => decided[number - 1]!.promise,
+  });
+  await putOn(async (later) => {
+    await using peer = await Peer.connect(terminal.port);
+    for (const [at, { resolve }] of decided.entries()) {
+      peer.text = "";
+      peer.send(`${DEBIT}\n`);
+      await came(terminal, at + 1);
+      await later(120_000);
+      resolve("success");
+      await peer.until(/AE00210/);
+    }
+  });
+});
+
 test("a peer that does not close its side after the terminal has is cut off after five seconds", async () => {
-  // In a tenth of the time: the clock of this test is ten times as fast as the world's.
-  const { setTimeout: slow } = globalThis;
+  // In a tenth of the time.
   await using seen = await recorded({ outcome: "hangup" });
   const socket = net.connect({ port: seen.port, host: "127.0.0.1", allowHalfOpen: true });
   await once(socket, "connect");
   await using peer = new Peer(socket);
-  globalThis.setTimeout =
-    ((callback: () => void, milliseconds = 0) =>
-      slow(callback, milliseconds / 10)) as typeof setTimeout;
-  try {
+  const by = (set: SetTimer): SetTimer => (call, wanted, ...args) =>
+    set(call, wanted === CLOSE_TIMEOUT ? wanted / 10 : wanted, ...args);
+  const started = performance.now();
+  await timing(by, async () => {
     peer.send(`${DEBIT}\n`);
     await once(socket, "end");
-    const started = performance.now();
     await eventually(() => named(seen.events, "closed").length === 1, "closed");
-    const took = performance.now() - started;
-    assert.ok(took >= 450 && took < 900, `${took} ms`);
-    assert.deepEqual(named(seen.events, "closed")[0]?.by, "terminal");
-  } finally {
-    globalThis.setTimeout = slow;
-  }
+  });
+  const took = performance.now() - started;
+  assert.equal(CLOSE_TIMEOUT, 5000);
+  assert.ok(took >= 490 && took < 4500, `${took} ms`);
+  assert.deepEqual(named(seen.events, "closed")[0]?.by, "terminal");
 });
 
 test("delay: instead of the duration, also drawn from a range, from its least to its most", async () => {
   const { random } = Math;
-  const delay: [number, number] = [0.1, 1];
-  await using terminal = await terminalWith({ duration: 60, outcome: { delay } });
-  delay[0] = delay[1] = 60; // which changes nothing any more
   try {
-    for (const [drawn, most] of [[0, 800], [0.999, 5000]] as const) {
+    // Whatever takes a minute takes too long.
+    for (const [drawn, least, most] of [[0, 0.1, 60], [0.999, 0.1, 1]] as const) {
+      const delay: [number, number] = [least, most];
+      await using terminal = await terminalWith({ duration: 60, outcome: { delay } });
+      delay[0] = delay[1] = 60; // which changes nothing any more
       Math.random = () => drawn;
       const started = performance.now();
       await using peer = await Peer.connect(terminal.port);
       peer.send(`${DEBIT}\n`);
       await peer.until(/AE00210/);
       const took = performance.now() - started;
-      assert.ok(took >= 99 + 900 * drawn && took < most, `${took} ms, drawn ${drawn}`);
+      const wanted = 1000 * (least + drawn * (most - least));
+      assert.ok(took >= wanted - 1, `${took} ms, drawn ${drawn}`);
     }
   } finally {
     Math.random = random;
@@ -2540,13 +2782,13 @@ test("delay: instead of the duration, also drawn from a range, from its least to
 });
 
 test("a till that gives up without money, or after a minute, is not impatient", async () => {
-  await using seen = await recorded({ duration: 1 });
+  await using seen = await recorded({ outcome: onceLeft("success") });
   const { terminal, port, log } = seen;
   const { now } = performance;
   await giveUp(terminal, text({ ...BASE, CD: "B" }) + "\n");
-  await terminal.waitForTransaction({ timeout: 5000 });
+  await terminal.waitForTransaction({ timeout: LIMIT });
   assert.deepEqual(codes(terminal), []);
-  logged(log, "warn", /^#1 the POS gave up after 0\.\d s$/);
+  logged(log, "warn", /^#1 the POS gave up after \d\.\d s$/);
 
   terminal.setOutcome("success,delay=61");
   const peer = await Peer.connect(port);
@@ -2560,7 +2802,7 @@ test("a till that gives up without money, or after a minute, is not impatient", 
     performance.now = now;
   }
   assert.deepEqual(codes(terminal), []);
-  logged(log, "warn", /^#2 the POS gave up after 60\.\d s$/);
+  logged(log, "warn", /^#2 the POS gave up after 6\d\.\d s$/);
 });
 
 test("the segments of an answer are sent at once, and not put together by the system", async () => {
@@ -2591,7 +2833,10 @@ const fc: any = await import("fast-check" as string).then(
 );
 const properties = { skip: fc ? false : "the package fast-check is not installed" };
 
-test("property: whatever comes, the terminal's answers decode", properties, async () => {
+test("property: whatever comes, the terminal's answers decode", {
+  ...properties,
+  ...patience,
+}, async () => {
   await using terminal = await terminalWith({ gap: 0, requestTimeout: 20 });
   const junk = fc.array(fc.nat(255), { maxLength: 8 }).map((codes: number[]) =>
     String.fromCharCode(...codes)
