@@ -103,6 +103,15 @@ const SEEN: Record<ModelName, Partial<Record<keyof Traits, Check>>> = {
         text: "BF: desk5000 answers AF 09 to it",
         tag: "BF",
       });
+      terminal.nextOutcome("close");
+      await using lost = await Peer.connect(terminal.port);
+      lost.send(encodeText({ ...DEBIT_MESSAGE, CA: "02" }));
+      await lost.closed;
+      await ask(terminal.port, { ...DEBIT_MESSAGE, CA: "02", BF: "0" });
+      const codes = (): unknown => terminal.transactions.at(-1)?.warnings.map(({ code }) => code);
+      assert.deepEqual(codes(), ["partial-payment", "refused-tag"]); // it is not paid twice
+      await ask(terminal.port, { ...DEBIT_MESSAGE, CA: "02" });
+      assert.deepEqual(codes(), ["paid-twice"]);
       terminal.nextOutcome("05", "truncate", "AE=10,AF=");
       const request = { ...DEBIT_MESSAGE, BF: "1" };
       assert.equal((await ask(terminal.port, request))["AF"], "05");
@@ -266,6 +275,8 @@ const SEEN: Record<ModelName, Partial<Record<keyof Traits, Check>>> = {
       assert.equal((await ask(port, PUBLISHED))["AL"], "1");
     },
     async receipt(terminal) {
+      const cheque = await ask(terminal.port, { ...PUBLISHED, CC: "00C", CK: "100" });
+      assert.match(receiptOf(cheque).text, /^CHEQUE +$/m);
       const requests = [
         { ...PUBLISHED, CK: "100" },
         { ...PUBLISHED, CK: "101" },
@@ -315,6 +326,7 @@ const SEEN: Record<ModelName, Partial<Record<keyof Traits, Check>>> = {
       const credited = await ask(terminal.port, { ...credit, IM: deferred["ID"] ?? "" });
       assert.equal(credited["AE"], "10");
       assert.equal((await ask(terminal.port, credit))["AE"], "10");
+      await ask(terminal.port, { ...MONEYLESS, CD: "B" }); // what was debited stays so
       terminal.reset("02");
       assert.equal((await ask(terminal.port, { ...credit, IM: ID }))["AE"], "10");
       terminal.reset("01");
@@ -631,6 +643,7 @@ slow(
     assert.deepEqual(warnings, [{ code: "callback", text }]);
     assert.equal(answer?.lost, "all");
     assert.ok(log.includes(`#1 ${text}`));
+    assert.ok(log.some((line) => line.startsWith("#1 not sent: CZ")), log.join("\n"));
     assert.match(log[0] ?? "", new RegExp(`, answers to port ${callback} of the POS$`));
     assert.equal(formatOutcome(terminal.transactions[0]?.outcome ?? {}), "success");
   },
@@ -659,6 +672,96 @@ slow("--callback: a till that closes that connection is warned of", async () => 
   const where = `127.0.0.1 port ${till.port}`;
   const text = `the answer cannot go to ${where}: the POS has closed that connection`;
   assert.deepEqual(warnings, [{ code: "callback", text }]);
+});
+
+slow(
+  "--callback: a till that has got its answer there may reset the connection it asked on",
+  async () => {
+    const heard = Promise.withResolvers<void>();
+    await using till = await listening((peer) => peer.closed.then(() => heard.resolve()));
+    const events: string[] = [];
+    await using terminal = await terminalWith({
+      callback: till.port,
+      onEvent: ({ event }) => events.push(event),
+    });
+    for (const _ of [1, 2]) {
+      const peer = await Peer.connect(terminal.port);
+      peer.send(`${encodeText(DEBIT_MESSAGE)}\n`);
+      await heard.promise;
+      await terminal.waitForTransaction({ timeout: LIMIT });
+      peer.reset();
+      await peer.closed;
+    }
+    const closed = (): number => events.filter((event) => event === "closed").length;
+    await eventually(() => closed() === 2, "closed");
+    assert.deepEqual(terminal.transactions.map(({ gone, warnings }) => [gone, warnings]), [
+      [undefined, []],
+      [undefined, []],
+    ]);
+  },
+);
+
+slow(
+  "--callback: a payment ends with a reset while the terminal connects to the till",
+  async () => {
+    let isReset = false;
+    await using till = await listening(() => {});
+    await using terminal = await terminalWith({
+      callback: till.port,
+      next: ["pending"],
+      async onEvent({ event }) {
+        if (event !== "request" || isReset) return;
+        isReset = true;
+        for (let turns = 0; turns < 50; turns++) await undefined; // which no connection comes before
+        terminal.reset("01");
+      },
+    });
+    await using peer = await Peer.connect(terminal.port);
+    peer.send(encodeText(DEBIT_MESSAGE));
+    await peer.closed;
+    await using other = await Peer.connect(terminal.port); // whose answer goes to the till, after it
+    other.send(encodeText({ ...DEBIT_MESSAGE, CA: "02" }));
+    await terminal.waitForTransaction({ register: "02", timeout: LIMIT });
+    await other.finish();
+    const { transactions } = terminal;
+    await using asking = await Peer.connect(terminal.port);
+    asking.send(encodeText({ ...BASE, CD: "3" }));
+    const { answer } = await terminal.waitForTransaction({ register: "01", timeout: LIMIT });
+    assert.deepEqual([transactions.length, answer?.message["AF"]], [1, "10"]);
+  },
+);
+
+slow("a reset or the end of the terminal is told to who decides by the signal", async () => {
+  for (const callback of [0, 1]) {
+    for (const how of ["reset", "close"] as const) {
+      const asked = Promise.withResolvers<AbortSignal>();
+      const terminal = await terminalWith({
+        callback,
+        outcome: (_request, _number, signal) => {
+          asked.resolve(signal);
+          return new Promise(() => {});
+        },
+      });
+      const peer = await Peer.connect(terminal.port);
+      peer.send(encodeText(DEBIT_MESSAGE));
+      const signal = await asked.promise;
+      assert.equal(signal.aborted, false);
+      await terminal[how]();
+      assert.equal(signal.aborted, true, `${how}, ${callback}`);
+      await terminal.close();
+    }
+  }
+});
+
+slow("the answer that the reference's simulator is known for comes byte by byte", async () => {
+  const words = "AC=424806,AA=477310######1151,AI=A00000000329563706431,AB=2711";
+  await using terminal = await terminalWith({ outcome: words });
+  assert.equal(
+    await rawAnswer(terminal.port, DEBIT_MESSAGE),
+    "CZ0040300CJ012012345678901CA00201CE003978BA0010CD0010CB00511245AE00210CC003001CI0011" +
+      "AC006424806AA016477310######1151AI021A00000000329563706431AB0042711CF0101010000000" +
+      "CG006424242", // (1)
+  );
 });
 
 slow("the last attempt is one too whose outcome nobody could tell", async () => {

@@ -789,6 +789,7 @@ class Relay {
     turn.transaction = journal.request(turn, told);
     if (isLate) return journal.over(turn);
     journal.decided(turn, turn.outcome && shown.outcome(turn.outcome));
+    if (movesMoney(turn.request["CD"])) journal.pays(turn);
     this.#open.add(turn);
     this.#turns.push(turn);
     if (this.#turns.length > MAX_WAITING) this.#over(this.#turns.shift()!);

@@ -157,7 +157,7 @@ export const FAULTS = {
   },
   dribble: {
     told: "dribbled answers",
-    help: "the answer byte by byte, in about a second",
+    help: "the answer byte by byte, 5 ms apart",
     send: (raw: string): Transmission => ({ segments: [...raw], pause: 5 }),
   },
 } as const;
@@ -548,7 +548,7 @@ const TOLD: Told = {
   takesCF: (count) => `takes a CF of ${count} characters`,
   abandon: (code) => `abandon: AF ${code}`,
   dropsCB: () => "abandon: without CB, or with an empty one (abandon,emptyamount)",
-  approvedAF: (code) => `AF ${code} beside AE 10`,
+  approvedAF: (code) => `AF ${code} beside AE 10 of a payment`,
   refusal: ({ detail }) => `refused: with AC, and AF 04 followed by ${detail}`,
   statusFirst: () => "AF 09: AE and AF before what is given back",
   mask: (character) => `AA is masked with ${character}`,
@@ -783,7 +783,7 @@ const OPTIONS = {
     whole: true,
     help: "answers go to this port of the POS",
   },
-  exclusive: { help: "one transaction at a time: AF 07 to others" },
+  exclusive: { help: "one transaction at a time: AF 07 to others, as far as the model reads them" },
   strict: { help: "AF 09 to what deviates from the protocol" },
   gap: { value: "MS", default: 20, min: 0, max: DAY, help: "the pause that ends a request" },
   json: { heading: "What it prints", help: "what happens, on stdout, a JSON object a line" },
@@ -1033,7 +1033,7 @@ function moneyResult(
   if (vendorTags && request["CD"] === "1" && IM !== "" && !isDebit?.(IM)) {
     return { AE: "01", AF: "07" }; // the reason is our choice
   }
-  if (cheque) return { AE: "10", AF: approvedAF };
+  if (cheque) return { AE: "10", AF: approvedAF, CC: "00C" };
   const asked = askedFor(request);
   const known = asked === undefined || card
     ? CARDS[card ?? "cbcontact"]
@@ -1225,7 +1225,7 @@ export const WARNINGS = {
   "overlap": (): string =>
     "a second payment of this cash register while its first is under way: if both are approved, the customer pays twice",
   "too-early": (): string =>
-    "a duplicate while the payment of this cash register is under way, answered AF 07: ask again",
+    "the payment of this cash register that it asks about is under way, answered AF 07: ask again",
   "impatient": (seconds: string): string =>
     `the POS gave up after ${seconds} s: a person needs 10 to 60 s to pay`,
   "read-once": (bytes: number): string =>
@@ -1503,9 +1503,10 @@ class Simulation implements Steered {
     if (action === "3" && last?.answer["AE"] !== "10" && screen) {
       this.#journal.shows(session, screen);
     }
-    if (action === "B" && message["AE"] !== "01") reply.onDue = () => this.forget(CA); // of that register only, so that tests run side by side (our choice)
+    if (action === "B" && message["AE"] !== "01") reply.onDue = () => this.#attempts.delete(CA); // of that register only, so that tests run side by side (our choice)
     const isRefused = message["AE"] === "01" && refusalOf(request, traits) !== undefined;
     if (movesMoney(action) && !isRefused) {
+      this.#journal.pays(session);
       // After BA 1 the payment is made all the same, though its answer does not tell how it ended.
       const result = request["BA"] === "1"
         ? answerTo({ ...request, BA: "0" }, outcome, context)
@@ -1622,7 +1623,7 @@ const BACKLOG = 4_096;
 /** Most milliseconds between two looks for idle connections (our choice). */
 const IDLE_CHECK = 10_000;
 /** The reason of the signal. A text: to make the error that stands for none is slow. */
-const LEFT = "the POS has closed its side";
+const LEFT = "the POS has closed its side, or the terminal was closed or reset";
 
 /** Something that listens. */
 export interface Listening {
@@ -1893,7 +1894,10 @@ class Connection implements FramerOwner {
     for (const socket of this.#calledBack) socket.destroy();
     this.#by ??= "terminal";
     this.#turns.length = 0;
-    for (const turn of this.#open) this.#over(turn);
+    for (const turn of this.#open) {
+      turn.leave();
+      this.#over(turn);
+    }
     this.#socket.destroy();
   }
 
@@ -1978,6 +1982,7 @@ class Connection implements FramerOwner {
         this.#journal.answer(turn, interim, turn.milliseconds);
       }
     }
+    if (turn.isOver) return; // the terminal was closed or reset while it connected to the POS
     if (delay > 0) await this.#sleepUntil(turn.arrived + delay * 1000);
     onDue?.();
     this.#journal.due(turn, answer);
@@ -1985,7 +1990,7 @@ class Connection implements FramerOwner {
     const { segments, then } = transmission;
     const isEnding = segments.length > 0 || then !== undefined;
     if (isEnding) to ??= await this.#callBack(turn, callback);
-    if (turn.isOver) return; // the terminal was closed or reset meanwhile
+    if (turn.isOver) return; // as above
     if (segments.length > 1) to?.setNoDelay(); // or the system puts them together
     for (const [index, segment] of segments.entries()) {
       if (index > 0) await this.#sleep(pauseBefore(index, transmission));
@@ -2047,7 +2052,8 @@ class Connection implements FramerOwner {
     });
     clearTimeout(timer);
     if (isThere) return socket;
-    if (!turn.isOver) this.#warnCallBack(turn, "nothing listens there");
+    const why = socket.errored ? "nothing listens there" : "nothing has answered there";
+    if (!turn.isOver) this.#warnCallBack(turn, why);
     return undefined;
   }
 
@@ -2137,7 +2143,8 @@ class Connection implements FramerOwner {
     if (!this.#socket.writableEnded) this.#leave(0);
     const last = this.#last;
     const wasReset = (errored as NodeJS.ErrnoException | null)?.code === "ECONNRESET";
-    if (wasReset && this.#open.size === 0 && last?.sent && last.gone === undefined) {
+    const isUnread = wasReset && this.#settings.callback === 0; // or it went elsewhere
+    if (isUnread && this.#open.size === 0 && last?.sent && last.gone === undefined) {
       this.#tellGone(last);
     }
     this.#journal.closed(this.#number, this.#by, this.#arrived > 0);
@@ -2376,7 +2383,9 @@ export class Journal {
     };
     this.#transactions.push(kept);
     if (this.#transactions.length > MAX_KEPT) this.#transactions.shift();
-    kept.warnings.push(...this.#habits(message));
+    const { CA = "", CD } = message;
+    const last = movesMoney(CD) ? this.#lastPayments.get(CA) : undefined;
+    if (last && this.#underWay.has(last.session)) kept.warnings.push(warning("overlap"));
     this.#underWay.set(session, { session, kept, request: message });
     const { number, warnings } = kept;
     this.#emit(() => ({
@@ -2400,8 +2409,18 @@ export class Journal {
     if (!entry) return;
     if (outcome) entry.kept.outcome = outcome;
     else delete entry.kept.outcome;
-    const { CA = "", CD } = entry.request;
-    if (movesMoney(CD)) keep(this.#lastPayments, CA, entry);
+  }
+
+  /** A payment is made, however it ends. It is the last one of its cash register then. */
+  pays(session: Session): void {
+    const entry = this.#underWay.get(session);
+    if (!entry) return;
+    const { CA = "" } = entry.request;
+    const last = this.#lastPayments.get(CA);
+    if (last && this.#wasLost(last, entry.request)) {
+      this.warn(session, warning("paid-twice", requestText(entry.request), isWritten(last)));
+    }
+    keep(this.#lastPayments, CA, entry);
   }
 
   /** Something was noticed. */
@@ -2458,8 +2477,8 @@ export class Journal {
       ...sent,
     }), at);
     const fault = outcome?.fault ? ` (${outcome.fault})` : "";
-    const part = sent.lost ? "sent in part" : "sent";
-    const how = sent.lost === "all" ? "too late, the POS has gone" : part;
+    const all = kept.gone ? "too late, the POS has gone" : "not sent";
+    const how = sent.lost === "all" ? all : sent.lost ? "sent in part" : "sent";
     this.log("info", () => `#${connection} ${how}${fault}: ${logText(sent)}`);
   }
 
@@ -2629,17 +2648,12 @@ export class Journal {
       this.#transactions.findLast(({ received }) => received === session.received);
   }
 
-  /** What a request tells of the habits of its POS. */
-  #habits(message: Readonly<Message>): Warning[] {
-    const { CA = "", CD, CB, CE } = message;
-    const last = movesMoney(CD) ? this.#lastPayments.get(CA) : undefined;
-    if (!last) return [];
-    if (this.#underWay.has(last.session)) return [warning("overlap")];
-    const { kept: { gone }, request, due } = last;
+  /** Whether the last payment was the same one, and was approved, and the POS does not know it. */
+  #wasLost(last: Entry, { CD, CB, CE }: Readonly<Message>): boolean {
+    const { session, kept: { gone }, request, due } = last;
     const same = request["CD"] === CD && request["CB"] === CB && request["CE"] === CE;
-    const isPaid = last.session.paid ?? due?.message["AE"] === "10";
-    if (!same || !isPaid || (isWritten(last) && !gone)) return [];
-    return [warning("paid-twice", requestText(message), isWritten(last))];
+    const isPaid = session.paid ?? due?.message["AE"] === "10";
+    return same && isPaid && !this.#underWay.has(session) && (!isWritten(last) || !!gone);
   }
 }
 
@@ -3223,7 +3237,9 @@ export async function runCommand<Started extends { close(): Promise<void> }>(
     const { terminal: options, json, warnings } = command;
     if (options.logLevel !== "error") warnings.forEach((text) => logToStderr("warn", text));
     // Deno throws past every promise when it may not listen on an address.
-    const { host = "", port = OPTIONS.port.default } = options;
+    const { host = "", model = OPTIONS.model.default } = options;
+    const own = TRAITS[model as ModelName]?.port; // whether there is such a model is told later
+    const { port = own ?? OPTIONS.port.default } = options;
     const onUncaught = (error: Error): never => fail(new ListenError(host, port, error).message, 1);
     process.on("uncaughtException", onUncaught);
     const log = { ...(json && { onEvent: printEvent }), log: logToStderr };

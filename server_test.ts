@@ -1509,10 +1509,10 @@ slowTable<[outcome: OutcomeText | Decide, lose: "reads" | "leaves" | "resets"]>(
     await losing(seen, lose);
     assert.equal((await ask(port, DEBIT))["AE"], "10");
     assert.ok(codes(terminal)?.includes("paid-twice"), `${codes(terminal)}`);
-    const request = named(events, "request").at(-1);
+    const told = named(events, "warning").at(-1);
     const how = lose === "resets" ? "perhaps got lost" : "got lost";
     assert.match(
-      request?.warnings[0]?.text ?? "",
+      told?.text ?? "",
       new RegExp(`^debit 112\\.45 EUR of 01 again, although .* and its answer ${how}: `),
     );
     logged(
