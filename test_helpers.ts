@@ -64,7 +64,9 @@ export function table<Row>(
   rows: Readonly<Record<string, Row>>,
   check: (row: Row) => void | Promise<void>,
 ): void {
-  for (const [name, row] of Object.entries(rows)) test(`${title}: ${name}`, () => check(row));
+  for (const [name, row] of Object.entries(rows)) {
+    test(`${title}: ${name}`, patience, () => check(row));
+  }
 }
 
 /** A terminal on a free port of this machine that answers at once. */
@@ -253,7 +255,10 @@ export async function listening(
   };
 }
 
-/** Something that answers as no outcome can: with these pieces, each a segment, or a "reset". */
+/**
+ * Something that answers as no outcome can: with these pieces, or a "reset". Each is written by
+ * itself; where the machine is busy, several of them are read at once.
+ */
 export function answering(...pieces: string[]): ReturnType<typeof listening> {
   return listening(async (peer) => {
     // The POS may have gone, which its test sees.
