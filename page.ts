@@ -14,6 +14,7 @@ import {
   ENDINGS,
   FAULTS,
   FLAGS,
+  KEYS,
   type ModelName,
   modelsInWords,
   type Told,
@@ -238,6 +239,9 @@ function data() {
     changes: [...Object.keys(FAULTS), "hangup"], // the words for the answer of a real terminal
     models: models(),
     warnings: FRENCH_WARNINGS,
+    keys: Object.fromEntries(
+      [...KEYS].map(([key, [words]]) => [key === "\r" ? "Enter" : key, words]),
+    ),
     currencies: currencies(),
   };
 }
@@ -786,8 +790,8 @@ const TEXT = {
   difference: ["1 known difference", "1 différence connue"],
   differences: ["%1 known differences", "%1 différences connues"],
   sources: [
-    "In what it differs from the reference. In brackets: where it was seen, see protocol.ts.",
-    "En quoi il diffère de la référence. Entre parenthèses : la source, voir protocol.ts.",
+    "In what it differs from the reference. In brackets: where it was seen, see PROTOCOL.md.",
+    "En quoi il diffère de la référence. Entre parenthèses : la source, voir PROTOCOL.md.",
   ],
   when: ["Rules by amount", "Règles selon le montant"],
   whenAmount: ["Amount in cents, or * and last digits", "Montant en centimes, ou * et la fin"],
@@ -1400,15 +1404,6 @@ function drawTerminal() {
 }
 
 // ---------------------------------------------------------------- a person decides
-
-const KEYS = {
-  Enter: "success",
-  r: "refused",
-  a: "abandon",
-  f: "forbidden",
-  t: "timeout",
-  s: "silent",
-};
 
 function card() {
   return document.querySelector('[name="card"]:checked')?.value || "";
@@ -2159,7 +2154,7 @@ function speak() {
     ),
   );
   $("choices").replaceChildren(
-    ...Object.entries(KEYS).map(([key, words]) =>
+    ...Object.entries(DATA.keys).map(([key, words]) =>
       h(
         "button",
         { class: words === "success" ? "main" : "", click: () => decide(words) },
@@ -2185,7 +2180,7 @@ $("yellow").addEventListener("click", correct);
 $("green").addEventListener("click", () => decide("success"));
 addEventListener("keydown", (event) => {
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-  const words = Object.hasOwn(KEYS, key) ? KEYS[key] : undefined;
+  const words = Object.hasOwn(DATA.keys, key) ? DATA.keys[key] : undefined;
   const { target, ctrlKey, metaKey, altKey, repeat } = event;
   if (!words || ctrlKey || metaKey || altKey || repeat || $("ask").open || !questioned) return;
   if (opened !== undefined && opened !== questioned.number) return; // somebody reads of another

@@ -196,7 +196,7 @@ export const TAGS: ReadonlyMap<string, Tag> = new Map<string, Tag>([
   ["AG", { label: "answer of the cheque register (FNCI)" }], // (6)
   ["AH", { label: "cheque guarantee answer" }], // (6)
   ["AI", { label: "AID of the card application", size: [1, 32] }], // (1)(2)(3)
-  ["AK", { label: "receipt data, base64", size: [1, 900] }], // (2)(3)
+  ["AK", { label: "receipt data, base64", size: [1, 900] }], // (2)(3)(9)
   ["AL", { label: "kind of card number in AA", size: [1, 1] }], // (3)
   ["AM", { label: "customer's phone number as typed" }], // (6)
   ["AN", { label: "customer's e-mail address as typed" }], // (6)
@@ -839,7 +839,7 @@ export function wantedReceipt(
  * A receipt to the value of ZT.
  *
  * @param wrap After how many characters of AK, and at its end, line feeds stand, as some terminals
- * have it. (2)(3) Default: there are none.
+ * have it. (2)(3)(9) Default: there are none.
  * @throws {ProtocolError} The text is not 1 to 675 characters of Latin-1: in base64 they are the
  * 900 that AK holds. Line feeds take from them.
  * @example
@@ -866,7 +866,7 @@ export function encodeReceipt({ copy, format, text }: Receipt, wrap = 0): string
 
 /**
  * The receipts in the value of ZT; none where it holds none that can be read. Base64 with line
- * feeds in it is read, and a ZT whose length is one off what it holds: terminals send both. (2)(9)
+ * feeds in it is read, and a ZT whose length is one off what it holds: terminals send both. (2)(3)(9)
  *
  * @param onUnreadable Receives what is there instead of a receipt.
  */

@@ -152,7 +152,7 @@ export const FAULTS = {
   },
   emptyamount: {
     told: "empty amounts",
-    help: "CB with length 000 in the answer, whatever it says", // a Desk/5000 after its red button (5)
+    help: "CB with length 000 in the answer, whatever the amount", // a Desk/5000 after its red button (5)
     send: (raw: string): Transmission => ({ segments: [withEmptyAmount(raw)] }),
   },
   dribble: {
@@ -321,7 +321,7 @@ export function toOutcome(given: OutcomeOrText, option = "outcome"): Outcome {
   const outcome = typeof given === "string" ? parseWords(given, option) : given;
   checkObject(option, "an outcome or the words for it", outcome);
   const { failure = "", card = "cbcontact", delay = 0, fault = "silent", tags = {} } = outcome;
-  const names = ["failure", "card", "pending", "delay", "fault", "hangup", "tags"];
+  const names = ["failure", "card", "delay", "fault", "tags", ...keysOf(FLAGS)];
   checkNames(option, "an outcome of", names, Object.keys(outcome));
   if (typeof failure !== "string" || !/^(\d\d)?$/.test(failure)) {
     throw new OptionError(option, "an AF code of two digits", failure);
@@ -609,7 +609,7 @@ function modelsText(): string {
   });
   return `${texts.join("\n\n")}\n
 Listed: in what each is known to differ from the reference.
-In brackets: where it was seen, see protocol.ts.\n`;
+In brackets: where it was seen, see PROTOCOL.md.\n`;
 }
 
 // ---------------------------------------------------------------- options
@@ -2165,8 +2165,8 @@ class Connection implements FramerOwner {
 }
 
 /**
- * What was lost of an answer, by what of it was sent, and what of it had been when the POS left. Of
- * one that is sent to a POS that had left before nothing arrives.
+ * What of an answer was lost. `sent`: what went out. `gone`: what had gone out when the POS left. A
+ * POS that left before any of it went out gets nothing.
  */
 export function lostOf(sent: string, whole: string, gone: string | undefined): Sent["lost"] {
   if (sent === whole && gone === undefined) return undefined;
@@ -2288,7 +2288,7 @@ const NO_TRANSACTION = {
   aborted: "nobody waits any more",
 } as const;
 
-/** Transactions, and cash registers with a last one, that are kept (our choice: a day of tests). */
+/** How many transactions are kept, and last attempts of cash registers (our choice: a day of tests). */
 const MAX_KEPT = 1_000;
 
 /** What is kept of a transaction besides its messages. */
@@ -2447,7 +2447,7 @@ export class Journal {
     this.log("info", () => `#${connection} ${where}:\n${printableLines(text)}`);
   }
 
-  /** The final answer is due, and not yet written. With the time it took it is told as such. */
+  /** The final answer is due, and not yet written. With `milliseconds` the event `due` tells it. */
   due(session: Session, answer: Sent, milliseconds?: number): void {
     const entry = this.#underWay.get(session);
     if (!entry) return;
@@ -2970,7 +2970,7 @@ ${rows(Object.fromEntries(faults))}`;
   const codes = [...TAGS.get("AF")?.codes ?? []].map(([code, { label }]) => `${code} ${label}`);
   const half = Math.ceil(codes.length / 2);
   const twoColumns = codes.slice(0, half)
-    .map((left, at) => `  ${left.padEnd(26)}${codes[at + half] ?? ""}\n`);
+    .map((left, at) => `${`  ${left.padEnd(26)}${codes[at + half] ?? ""}`.trimEnd()}\n`);
   return `${text}\nAF codes:\n${twoColumns.join("")}`;
 }
 
@@ -3108,7 +3108,7 @@ function updateScreen(text: string, line = ""): void {
 }
 
 /** The keys by which a person decides, with the words of the outcome and what they are in French. */
-const KEYS: ReadonlyMap<string, readonly [words: OutcomeText, french: string]> = new Map([
+export const KEYS: ReadonlyMap<string, readonly [words: OutcomeText, french: string]> = new Map([
   ["\r", ["success", "accepter"]],
   ["a", ["abandon", "abandon"]],
   ["r", ["refused", "refuser"]],

@@ -9,7 +9,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import process from "node:process";
 import { PAGE } from "../page.ts";
 import { decode, TAGS, VERSION } from "../protocol.ts";
-import { MODELS } from "../server.ts";
+import { CARDS, ENDINGS, FAULTS, FLAGS, MODELS } from "../server.ts";
 
 const PAPERS = new Map(
   ["README.md", "README.fr.md", "REFERENCE.md", "PROTOCOL.md"].map((
@@ -34,11 +34,16 @@ const FILES: Readonly<Record<string, readonly string[]>> = {
 
 function run(command: string): string {
   process.stdout.write(`$ ${command}\n`);
-  return execFileSync("bash", ["-c", command], {
-    encoding: "utf8",
-    stdio: ["ignore", "pipe", "inherit"],
-    timeout: 120_000,
-  });
+  try {
+    return execFileSync("bash", ["-c", command], {
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "inherit"],
+      timeout: 120_000,
+    });
+  } catch (error) {
+    process.stdout.write((error as { stdout: string }).stdout);
+    throw error;
+  }
 }
 
 /** A terminal that listens, and what it has printed until then. */
@@ -92,11 +97,13 @@ for (const [paper, text] of PAPERS) {
     else if (kind === "sh") {
       for (const command of body.trim().split("\n")) {
         const [, terminal] =
-          /^(deno run .*(?:server|web)\.ts(?: -d 0| -i)?)(?: &)?$/.exec(command) ?? [];
+          /^(deno run .*(?:server|web)\.ts(?: -d 0| -i| --outcome \w+)?)(?: &)?$/.exec(command) ??
+            [];
         if (terminal) {
           await stopAll();
           printed = await start(terminal);
-        } else printed = run(command);
+        } else if (command === "kill %1") await stopAll();
+        else printed = run(command);
       }
     } else if (kind !== "csharp" && kind !== "yaml") {
       await stopAll();
@@ -176,7 +183,9 @@ assert.deepEqual(
   rowsOf(protocol).filter(([, tag = ""]) => /^[A-Z]{2}$/.test(tag)).map((row) => row.slice(1, 5)),
   [...TAGS].map(([tag, { label, size, digits }]) => {
     const characters = `${[...new Set(size)].join("-")}${digits ? " digits" : ""}`;
-    return [tag, characters, label, frenchTags[tag]?.[1]];
+    const [, french] = frenchTags[tag] ?? [];
+    assert.ok(french !== label || label === "action", `page.ts: the French of ${tag}`);
+    return [tag, characters, label, french];
   }),
 );
 
@@ -193,6 +202,14 @@ assert.deepEqual(
   rowsOf(french).filter(isCode).map((row) => row.slice(1, 3)),
   codes.filter(([code]) => code?.startsWith("AF ")).map(([code, , french]) => [code, french]),
 );
+
+/** Every word of an outcome stands in a table. README.fr.md has but two of the cards. */
+for (const word of Object.keys({ ...ENDINGS, ...FAULTS, ...FLAGS, ...CARDS })) {
+  for (const paper of ["REFERENCE.md", "README.fr.md"]) {
+    const isThere = rowsOf(PAPERS.get(paper) ?? "").some(([, cell]) => cell?.includes(word));
+    assert.ok(isThere || (paper === "README.fr.md" && word in CARDS), `${paper}: ${word}`);
+  }
+}
 
 const models = Object.keys(MODELS).filter((name) => name !== "reference");
 assert.deepEqual(
