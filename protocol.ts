@@ -432,9 +432,9 @@ function guess(raw: string, rest: string, before: Field | undefined): string {
 }
 
 /**
- * What a {@linkcode MessageReader} holds: nothing; a message cut inside a field; whole fields only,
- * which may be all or not, since nothing marks the end; or bytes that are no message, after which
- * it reads no more.
+ * What a {@linkcode MessageReader} holds: nothing; a message cut inside a field; whole fields, perhaps
+ * the whole message, since nothing marks its end; or bytes that are no message, after which it reads
+ * no more.
  */
 export type ReaderState = "empty" | "incomplete" | "whole" | "malformed";
 

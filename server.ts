@@ -1370,8 +1370,8 @@ class Simulation implements Steered {
   }
 
   /**
-   * Handles a request when the terminal is free: until then it has not been read. What its POS has
-   * sent is read all the same if it has closed its side meanwhile, not if it has reset the connection.
+   * Handles a request when the terminal is free: until then it has not been read. If the POS has
+   * closed its side meanwhile, it is still read. If it has reset the connection, it is not.
    */
   #later(received: Received, session: Session): Promise<Reply> {
     this.#journal.warn(session, warning("busy", "read when it is free"));
@@ -1622,7 +1622,7 @@ const MAX_WAITING = 1_000;
 const BACKLOG = 4_096;
 /** Most milliseconds between two looks for idle connections (our choice). */
 const IDLE_CHECK = 10_000;
-/** The reason of the signal. A text: to make the error that stands for none is slow. */
+/** The reason of the signal. It is a text because to make an error is slow. */
 const LEFT = "the POS has closed its side, or the terminal was closed or reset";
 
 /** Something that listens. */
@@ -1631,7 +1631,7 @@ export interface Listening {
   host: string;
   /** The TCP port. */
   port: number;
-  /** Ends the connections of the transactions under way for which that is wanted. */
+  /** Ends each connection that has a transaction under way which `wanted` picks. */
   drop(wanted: (session: Session) => boolean): void;
   /** Stops, and ends all connections. */
   close(): Promise<void>;
@@ -1673,7 +1673,7 @@ export async function serve(
 
 /** What serves a connection, and perhaps lives longer. */
 export interface Served {
-  /** Ends the connection if one of its transactions under way is wanted. */
+  /** Ends the connection if it has a transaction under way which `wanted` picks. */
   drop(wanted: (session: Session) => boolean): void;
   /** Ends it at once. */
   stop(): void;
@@ -2576,7 +2576,7 @@ export class Journal {
     const onAbort = (): void => fail(new WaitError("aborted"));
     signal?.addEventListener("abort", onAbort);
     const stop = (): void => signal?.removeEventListener("abort", onAbort);
-    waiter.promise.then(stop, stop); // so a rejection that nobody awaits is no error: a test may have failed before
+    waiter.promise.then(stop, stop); // a rejection that nobody awaits must be no error: a test may have failed before
     if (timeout !== undefined) {
       waiter.timer = setTimeout(() => {
         const of = register === undefined ? "" : ` of cash register ${register}`;
