@@ -2332,6 +2332,7 @@ export class Journal {
   readonly #transactions: Kept[] = [];
   readonly #underWay = new Map<Session, Entry>();
   readonly #lastPayments = new Map<string, Entry>(); // by cash register
+  readonly #paying = new Map<string, number>(); // by cash register, how many are under way
   readonly #waiters = new Set<Waiter>();
   #count = 0;
   #isClosed = false;
@@ -2384,8 +2385,11 @@ export class Journal {
     this.#transactions.push(kept);
     if (this.#transactions.length > MAX_KEPT) this.#transactions.shift();
     const { CA = "", CD } = message;
-    const last = movesMoney(CD) ? this.#lastPayments.get(CA) : undefined;
-    if (last && this.#underWay.has(last.session)) kept.warnings.push(warning("overlap"));
+    if (movesMoney(CD)) {
+      const others = this.#paying.get(CA) ?? 0;
+      if (others > 0) kept.warnings.push(warning("overlap"));
+      this.#paying.set(CA, others + 1);
+    }
     this.#underWay.set(session, { session, kept, request: message });
     const { number, warnings } = kept;
     this.#emit(() => ({
@@ -2512,6 +2516,11 @@ export class Journal {
     this.#underWay.delete(session);
     const { kept, due, request: { CA = "", CD } } = entry;
     kept.ended = kept.answered ?? new Date();
+    if (movesMoney(CD)) {
+      const others = this.#paying.get(CA)! - 1;
+      if (others > 0) this.#paying.set(CA, others);
+      else this.#paying.delete(CA);
+    }
     const isTold = CD === "3" && due?.message["AE"] === "10" && isWritten(entry);
     if (isTold && !kept.gone) this.#lastPayments.delete(CA); // the till knows of the last one now
     if (this.#waiters.size === 0) return;

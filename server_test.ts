@@ -1598,6 +1598,32 @@ slow(
   },
 );
 
+slow(
+  "a second payment of a register is a warning too while a person decides on its first",
+  async () => {
+    await using terminal = await terminalWith({ interactive: true });
+    const first = ask(terminal.port, DEBIT);
+    await eventually(() => terminal.settings.waiting.length === 1, "the first");
+    const others = ["01", "02"].map((CA) => ask(terminal.port, { ...DEBIT_MESSAGE, CA }));
+    await eventually(() => terminal.settings.waiting.length === 3, "the others");
+    terminal.decide(1, "success");
+    await first;
+    const last = ask(terminal.port, DEBIT); // while the second is under way
+    await eventually(() => terminal.settings.waiting.length === 3, "the last");
+    for (const number of terminal.settings.waiting) terminal.decide(number, "refused");
+    await Promise.all([...others, last]);
+    const warned = terminal.transactions.filter(({ warnings }) => warnings[0]?.code === "overlap")
+      .map(({ request }) => request.message["CA"]);
+    assert.deepEqual(warned, ["01", "01"]);
+    await ask(terminal.port, { ...DEBIT_MESSAGE, CD: "I" });
+    const paying = ask(terminal.port, DEBIT); // when nothing is under way
+    await eventually(() => terminal.settings.waiting.length === 1, "the next");
+    terminal.decide(terminal.settings.waiting[0]!, "success");
+    await paying;
+    assert.deepEqual(codes(terminal), []);
+  },
+);
+
 slow("connections of one machine side by side are no warning", async () => {
   await using terminal = await terminalWith();
   await using one = await Peer.connect(terminal.port);
