@@ -1097,7 +1097,7 @@ function readExchanges(text: string, option?: string): Exchange[] {
 
 // ---- playing one
 
-/** Tags that may differ from the recorded request: what changes from payment to payment. */
+/** Tags whose values may differ from the recorded request: what changes from payment to payment. */
 const FREE: ReadonlySet<string> = new Set([..."CA CB CH CJ ID IM ZT".split(" "), ...MASKED]);
 
 /** What of a request decides which recorded one it is like; all of one that is malformed. */
@@ -1105,14 +1105,14 @@ function likeness(raw: string): string {
   const shown = maskRaw(raw); // which a recording has
   const { fields, rest } = cutFields(shown);
   if (rest !== "") return shown;
-  const fixed = fields.filter(({ tag }) => !FREE.has(tag));
-  return fixed.map(({ tag, value }) => `${tag} ${value}`).sort().join(", ");
+  return fields.map(({ tag, value }) => FREE.has(tag) ? tag : `${tag} ${value}`).sort().join(", ");
 }
 
 /**
- * Plays a recording: a request that is the same as a recorded one, but for amount, register, private
- * data and identifiers, gets its answer, with those of the request in it, in the segments and after
- * the pauses of the recording. Several that are alike take turns. Others get AE 01, AF 12.
+ * Plays a recording: a request with the tags of a recorded one, and the same values but for amount,
+ * register, private data and identifiers, gets its answer, with those of the request in it, in the
+ * segments and after the pauses of the recording. Several that are alike take turns. Others get AE
+ * 01, AF 12.
  *
  * @param recording The lines that `proxy.ts --json` has printed.
  * @throws {OptionError} A line is no event, or an option is not as it must be.

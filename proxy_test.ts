@@ -1282,9 +1282,20 @@ slow("a request that is like none gets AE 01 AF 12, and what was asked is told",
   const { BA: _, ...echo } = DEBIT_MESSAGE;
   assert.deepEqual(await ask(terminal.port, request), { ...echo, AE: "01", AF: "12" });
   const [transaction] = terminal.terminal.transactions;
-  const text = "the recording has no request with BA 0, CD 0, CE 978, CK 100, CZ 0300";
+  const text = "the recording has no request with BA 0, CA, CB, CD 0, CE 978, CJ, CK 100, CZ 0300";
   assert.deepEqual(transaction?.warnings, [{ code: "not-recorded", text }]);
   assert.ok(terminal.log.includes(`warn #1 ${text}`));
+});
+
+slowTable("a request that has other tags than a recorded one is not like it", {
+  "no amount": { ...DEBIT_MESSAGE, CB: "" },
+  "no identifier": { ...DEBIT_MESSAGE, CJ: "" },
+  "a reference more": { ...DEBIT_MESSAGE, CF: "other" },
+}, async (request) => {
+  await using terminal = await played(exchanged(DEBIT, { raw: APPROVAL }));
+  const tags = Object.entries(request).filter(([, value]) => value !== "");
+  const { AE, AF } = await ask(terminal.port, Object.fromEntries(tags));
+  assert.deepEqual([AE, AF], ["01", "12"]);
 });
 
 slow("several that are alike take turns, and start anew after a reset", async () => {
