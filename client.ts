@@ -745,13 +745,54 @@ function fromHex(hex: string): string {
   return Buffer.from(hex.replace(/\s/g, ""), "hex").toString("latin1");
 }
 
+/** What a hex dump shows without a break. */
+interface Packet {
+  text: string;
+  /** What is missing in it, or before it. */
+  gap?: string;
+  /** Where the rest of a message stands in it, whose begin is not there. */
+  rest?: number;
+}
+
+/** Bytes before the head of IP: none, BSD's loopback, Ethernet, Linux' "any" (two), a VLAN. */
+const LINKS = [0, 4, 14, 16, 20, 18];
+
+/** What a packet of TCP carries: between whom, from which byte of it to which, and its number. */
+function segmentIn(
+  text: string,
+): { from: string; to: string; at: number; end: number; sequence: string } | undefined {
+  const bytes = Buffer.from(text, "latin1");
+  for (const link of LINKS) {
+    const first = bytes[link] ?? 0;
+    const isOld = first >> 4 === 4; // IPv4
+    const [size, field, protocol] = isOld ? [(first & 15) * 4, 2, 9] : [40, 4, 6];
+    const tcp = link + size;
+    const isTcp = bytes[link + protocol] === 6 && (isOld ? size >= 20 : first >> 4 === 6);
+    if (!isTcp || bytes.length < tcp + 20) continue;
+    const at = tcp + (bytes[tcp + 12]! >> 4) * 4;
+    const length = link + bytes.readUInt16BE(link + field) + (isOld ? 0 : size);
+    const end = length < at ? bytes.length : Math.min(length, bytes.length);
+    const [sender, receiver] = isOld ? [12, 16] : [8, 24]; // to the end of the head
+    const address = (from: number, to: number, port: number): string =>
+      text.slice(link + from, link + to) + text.slice(port, port + 2);
+    return {
+      from: address(sender, receiver, tcp),
+      to: address(receiver, isOld ? 20 : 40, tcp + 2),
+      at,
+      end,
+      sequence: text.slice(tcp + 4, tcp + 8),
+    };
+  }
+  return undefined;
+}
+
 /**
  * The bytes that a hex dump shows: one of xxd, hexdump -C, od -t x1, tcpdump -X or Wireshark, or
  * nothing but hex digits. A packet begins at offset 0, at a gap, and with the other side of a
- * connection, which Wireshark indents.
+ * connection, which Wireshark indents. What goes on with a message belongs to its packet.
  */
-function packetsIn(dump: string): { text: string; gap?: string }[] {
-  const packets: { text: string; gap?: string; indent: string; start: string }[] = [];
+function packetsIn(dump: string): Packet[] {
+  const packets: (Packet & { indent: string; start: string })[] = [];
   for (const line of dump.split(/\r?\n/)) {
     const [, indent = "", offset = "", hex = ""] = DUMP_LINE.exec(line) ?? [];
     const last = packets.at(-1);
@@ -766,7 +807,32 @@ function packetsIn(dump: string): { text: string; gap?: string }[] {
     }
   }
   const isHex = packets.length === 0 && /^(?:\s*[\da-f]{2})+\s*$/i.test(dump);
-  return isHex ? [{ text: fromHex(dump) }] : packets;
+  if (isHex) return [{ text: fromHex(dump) }];
+  const begun = new Map<string, { from: string; next: number; packet: Packet }>(); // by connection
+  const seen = new Set<string>();
+  return packets.filter((packet) => {
+    const { text, indent, start } = packet;
+    const segment = segmentIn(text);
+    const { from, to, at, end } = segment ?? { from: indent, to: "", at: 0, end: text.length };
+    const carried = text.slice(at, end);
+    if (carried === "") return true;
+    const connection = segment ? [from, to].sort().join() : "";
+    const next = parseInt(start, 16) + text.length;
+    const last = begun.get(connection);
+    const isRepeated = segment && seen.size === seen.add(from + segment.sequence + carried).size;
+    if (carried.includes(START)) {
+      packet.text = text.slice(0, end);
+      begun.set(connection, { from, next, packet });
+    } else if (last?.from === from && (segment || parseInt(start, 16) === last.next)) {
+      if (!isRepeated) last.packet.text += carried;
+      last.next = next;
+      return false;
+    } else if (segment && /^[A-Z]{2}\d{3}/.test(carried)) {
+      packet.rest = at;
+      packet.gap = "expected a message that begins with CZ, got the rest of one";
+    }
+    return true;
+  });
 }
 
 /** Takes escapes back: those of {@linkcode printable}, of JSON and of C. */
@@ -793,7 +859,7 @@ export function explain(text: string): Explained[] {
   const swapped = packets.map((packet) => packet.text.replace(/([^])([^])/g, "$2$1"));
   const hint = "expected bytes, got words with their bytes swapped; hint: hexdump -C";
   const pieces = mostWhole([
-    packets.map((packet) => piece(packet.text, AT_END, packet.gap)),
+    packets.map(({ text, gap, rest }) => piece(text, AT_END, gap, rest)),
     ...forms.map((form) => [piece(form, ANYWHERE)]),
     ...forms.map(lines),
     [piece(forms[0]!.trimStart(), ANYWHERE, swapped.join().includes(START) ? hint : "", 0)],

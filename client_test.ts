@@ -737,6 +737,89 @@ test("explain() finds the messages in the packets of tcpdump -X", () => {
   assert.deepEqual(found[1]?.verdict, { status: "approved" });
 });
 
+/** What tcpdump -X prints of a packet of TCP that carries a text, to the terminal or from it. */
+function packet(
+  isAsked: boolean,
+  sent: string,
+  { seq = 1, till = 40_000, link = "", padding = "", isIpv6 = false } = {},
+): string {
+  const [source, destination] = isAsked ? [till, 8888] : [8888, till];
+  const head = isIpv6
+    ? Buffer.from(`6000000000000640${"0".repeat(31)}1${"0".repeat(31)}1`, "hex")
+    : Buffer.from("4500000000004000400600007f0000017f000001", "hex");
+  head.writeUInt16BE((isIpv6 ? 20 : 40) + sent.length, isIpv6 ? 4 : 2);
+  const tcp = Buffer.from("0000000000000000000000005018020000000000", "hex");
+  tcp.writeUInt16BE(source, 0);
+  tcp.writeUInt16BE(destination, 2);
+  tcp.writeUInt32BE(seq, 4);
+  const lines = xxd(link + head.toString("latin1") + tcp.toString("latin1") + sent + padding)
+    .replace(/^0000(....):(.*) {2}.*$/gm, "\t0x$1: $2");
+  return `12:01 IP 127.0.0.1.${source} > 127.0.0.1.${destination}: Flags [P.]\n${lines}`;
+}
+
+const [FIRST, REST] = [IDENTIFIED.slice(0, -7), IDENTIFIED.slice(-7)];
+const IN_VALUE = IDENTIFIED.slice(0, 20);
+const ETHERNET = "\0".repeat(12) + "\x08\0";
+
+table<[dump: string, ...messages: string[]]>("explain() puts together what was sent in packets", {
+  "an answer": [
+    packet(true, IDENTIFICATION) + packet(false, FIRST) + packet(true, "") +
+    packet(false, REST, { seq: 40 }),
+    IDENTIFICATION,
+    IDENTIFIED,
+  ],
+  "a request, cut in a value": [
+    packet(true, IDENTIFICATION.slice(0, 20)) +
+    packet(true, IDENTIFICATION.slice(20), { seq: 21 }) + packet(false, IDENTIFIED),
+    IDENTIFICATION,
+    IDENTIFIED,
+  ],
+  "one that was sent again": [
+    packet(false, FIRST) + packet(false, REST, { seq: 40 }) + packet(false, REST, { seq: 40 }),
+    IDENTIFIED,
+  ],
+  "two connections": [
+    packet(false, FIRST) + packet(false, IN_VALUE, { till: 5 }) + packet(false, REST) +
+    packet(false, IDENTIFIED.slice(20), { till: 5 }),
+    IDENTIFIED,
+    IDENTIFIED,
+  ],
+  "with the head and the padding of Ethernet": [
+    packet(false, FIRST, { link: ETHERNET, padding: "\0\0" }) +
+    packet(false, REST, { link: ETHERNET, padding: "\0\0" }),
+    IDENTIFIED,
+  ],
+  "with IPv6": [
+    packet(false, FIRST, { isIpv6: true, padding: "xx" }) + packet(false, REST, { isIpv6: true }),
+    IDENTIFIED,
+  ],
+  "a followed stream": [
+    `00000000  43 5a 30 30 34 30 33 30  30                        CZ004030 0
+    00000000  43 5a 30 30 34 30 33 30  31                        CZ004030 1
+00000009  06                                                 .
+    00000009  41 45 30 30 32 31 30                               AE00210
+`,
+    "CZ0040300",
+    "CZ0040301AE00210",
+  ],
+}, ([dump, ...messages]) => {
+  const found = explain(dump);
+  assert.deepEqual(found.map(({ raw }) => raw), messages);
+  assert.ok(found.every(({ error }) => error === undefined));
+});
+
+test("explain() shows a packet that has only the rest of a message", () => {
+  const found = explain(packet(true, IDENTIFICATION) + packet(false, REST));
+  assert.deepEqual(found.map(({ kind, raw, error }) => [kind, raw, error]), [
+    ["request", IDENTIFICATION, undefined],
+    [
+      "malformed",
+      REST,
+      "at byte 7: expected a message that begins with CZ, got the rest of one",
+    ],
+  ]);
+});
+
 table<[log: string, ...found: [raw: string, before?: string, after?: string][]]>(
   "explain() finds the messages in",
   {
