@@ -368,7 +368,7 @@ async function connected(socket: net.Socket): Promise<string> {
 }
 
 /** How a text begins, for a message to a person. */
-function shortened(text: string, most = 80): string {
+export function shortened(text: string, most = 80): string {
   return `"${printable(text.length > most ? `${text.slice(0, most)}...` : text)}"`;
 }
 

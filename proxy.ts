@@ -33,7 +33,7 @@ import { once } from "node:events";
 import net from "node:net";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
-import { whyNotReached } from "./client.ts";
+import { shortened, whyNotReached } from "./client.ts";
 import {
   BETWEEN,
   type Deviation,
@@ -461,6 +461,8 @@ const ANSWER_GAP = 100;
 const CONNECT_TIMEOUT = 10_000;
 /** Requests of a connection that may wait for answers; older ones count as not answered (our choice). */
 const MAX_WAITING = 100;
+/** Messages after the answer to a request that are told, without being asked for (our choice). */
+const MAX_UNASKED = 20;
 
 /** A request on its way to the terminal, until its answer is through. */
 interface Turn extends Session {
@@ -475,6 +477,8 @@ interface Turn extends Session {
   sent: string;
   /** What it had been sent when it left, if it left before the whole answer. */
   gone?: string;
+  /** How many messages came after its answer that nobody had asked for. */
+  unasked: number;
 }
 
 /** Milliseconds since the last byte of a request. */
@@ -785,6 +789,7 @@ class Relay {
       arrived,
       outcome: changes(outcome) ? outcome : undefined,
       sent: "",
+      unasked: 0,
     };
     turn.transaction = journal.request(turn, told);
     if (isLate) return journal.over(turn);
@@ -816,7 +821,13 @@ class Relay {
     if (!turn) {
       const last = this.#last;
       if (!last) return journal.between(this.#number, "terminal", raw + ending, dateOf(at));
-      const text = `the terminal sent without being asked: "${printable(raw)}"`;
+      last.unasked++;
+      if (last.unasked > MAX_UNASKED + 1) return;
+      if (last.unasked > MAX_UNASKED) {
+        const text = "the terminal sends on without being asked, which is told no more";
+        return journal.warn(last, { code: "more", text });
+      }
+      const text = `the terminal sent without being asked: ${shortened(raw)}`;
       const came = { raw: raw + ending, milliseconds: Math.round(at - last.arrived) };
       return journal.warn(last, { code: "unasked", text }, "warn", came);
     }

@@ -613,6 +613,40 @@ slow("what a terminal sends without being asked goes through, and is told", asyn
   assert.ok(seen.log.includes("info #1 the terminal sent between messages: \\x06\\x04"));
 });
 
+slow("of what is sent without being asked little is kept, and all goes through", async () => {
+  const messages = Array.from(
+    { length: 30 },
+    (_, at) => encodeText({ ...DEBIT_MESSAGE, AE: "10", CH: `${at}`, XX: "x".repeat(999) }),
+  );
+  const flood = `${messages.join("\n")}\n`;
+  await using real = await listening(async (peer) => {
+    await peer.until(/11245/);
+    peer.send(APPROVAL);
+    await happened(seen.events, "answer");
+    peer.send(flood);
+  });
+  await using seen = await proxyTo(real.port);
+  await using till = await Peer.connect(seen.port);
+  till.send(DEBIT);
+  await came(till, APPROVAL + flood);
+  assert.equal(till.text, APPROVAL + flood);
+  await till[Symbol.asyncDispose]();
+  await closed(seen.events);
+  const [transaction] = seen.proxy.transactions;
+  const warnings = transaction?.warnings ?? [];
+  const codes = [...Array.from({ length: 20 }, () => "unasked"), "more"];
+  assert.deepEqual(warnings.map(({ code }) => code), codes);
+  const [first, last] = [warnings[0]?.text, warnings.at(-1)?.text];
+  assert.equal(first, `the terminal sent without being asked: "${messages[0]!.slice(0, 80)}..."`);
+  assert.equal(last, "the terminal sends on without being asked, which is told no more");
+  const told = seen.events.filter((event) => event.event === "warning");
+  assert.deepEqual(
+    told.slice(0, 20).map(({ raw }) => raw),
+    messages.slice(0, 20).map((one) => `${one}\n`),
+  );
+  assert.equal(told.length, 21);
+});
+
 slow("what comes between messages is told, of either side, and with its time", async () => {
   await using real = await listening(async (peer) => {
     peer.send("\x04");
