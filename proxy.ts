@@ -1015,6 +1015,8 @@ interface Exchange {
   connection: string;
   transaction: number | undefined;
   request: Wire;
+  /** What the terminal sent before it answered, that is no message. */
+  before?: string;
   interim?: Wire;
   answer?: Wire;
   /** Whether the POS was sent something else than the answer. */
@@ -1054,6 +1056,7 @@ function readEvent(text: string): Recorded | undefined {
 /** Reads a recording: the lines that `--json` prints, of one run or of several. */
 function readRecording(text: string, option = "recording"): Exchange[] {
   const exchanges: Exchange[] = [];
+  const greetings = new Map<string, string>(); // by connection, before its first request is told
   let run = 0;
   for (const [index, lineText] of text.split("\n").entries()) {
     if (lineText.trim() === "") continue;
@@ -1066,21 +1069,28 @@ function readRecording(text: string, option = "recording"): Exchange[] {
     const { event, connection: number, transaction, code, by, reset = false, ...wire } = recorded;
     if (event === "listening") run++;
     const connection = `${run}/${number}`;
+    const isBetween = event === "between" && by === "terminal";
     if (event === "request" || event === "invalid") {
-      exchanges.push({ line, connection, transaction, request: wire });
+      const before = greetings.get(connection);
+      greetings.delete(connection);
+      exchanges.push({ line, connection, transaction, request: wire, ...(before && { before }) });
       continue;
     }
     const exchange = exchanges.findLast((one) =>
       one.connection === connection &&
       (event === "closed" || event === "between" || one.transaction === transaction)
     );
-    if (!exchange) continue;
+    if (!exchange) {
+      if (isBetween) greetings.set(connection, (greetings.get(connection) ?? "") + wire.raw);
+      continue;
+    }
     if (event === "due" || (event === "answer" && !exchange.isChanged)) {
       if (exchange.answer) exchange.interim = exchange.answer;
       exchange.answer = wire;
       exchange.isChanged = event === "due";
     } else if (code === "unasked") exchange.others = (exchange.others ?? 0) + 1;
-    else if (event === "between" && by === "terminal" && exchange.answer && !exchange.others) {
+    else if (isBetween && !exchange.answer) exchange.before = (exchange.before ?? "") + wire.raw;
+    else if (isBetween && exchange.answer && !exchange.others) {
       exchange.answer = withLater(exchange.answer, wire);
     } else if (event === "closed" && by && !exchange.isChanged) {
       exchange.closed = { by, milliseconds: wire.milliseconds, reset };
@@ -1215,9 +1225,12 @@ function cutAs(
 
 /** Something in which the simulated terminal differs from the recorded one. */
 export interface Difference {
+  /** Whether it is about the AE 11 that came first. */
+  interim?: true;
   /** In what. */
   what:
     | "answer"
+    | "before"
     | "interim"
     | "tags"
     | "order"
@@ -1309,9 +1322,11 @@ export async function compareRecording(
     const [own] = readRecording(events);
     const differences = differencesOf(exchange, own);
     const isLeft = isEnded && !till.writableEnded;
-    if (leaves !== isLeft && (closed || isLeft)) {
-      const told = (closes: boolean): string => closes ? "closes the connection" : "keeps it open";
-      differences.push({ what: "closed", recorded: told(leaves), simulated: told(isLeft) });
+    const told = (closes: boolean, resets = false): string =>
+      !closes ? "keeps it open" : resets ? "resets the connection" : "closes the connection";
+    const [recorded, simulated] = [told(leaves, closed?.reset), told(isLeft, !!till.errored)];
+    if (recorded !== simulated && (closed || isLeft)) {
+      differences.push({ what: "closed", recorded, simulated });
     }
     if (closed || isLeft) {
       tills.delete(connection);
@@ -1375,16 +1390,42 @@ function differencesOf(recorded: Exchange, simulated?: Exchange): Difference[] {
     if (one ?? other) compare("answer", one ? "one" : none, other ? "one" : "none");
     return found;
   }
-  const answers = ({ others = 0 }: Exchange): string => others > 0 ? `${1 + others}` : "one";
+  const answers = ({ answer, others = 0 }: Exchange): string =>
+    (others > 0 ? `${1 + others}` : "one") + (answer && isMalformed(answer) ? ", malformed" : "");
   compare("answer", answers(recorded), simulated ? answers(simulated) : "none");
+  compare("before", recorded.before ?? "", simulated?.before ?? "");
   const status = (interim?: Wire): string => interim ? `AE ${interim.message["AE"]}` : "";
   compare("interim", status(recorded.interim), status(simulated?.interim));
-  const [tags, others] = [Object.keys(one.message), Object.keys(other.message)];
+  if (recorded.interim && simulated?.interim) {
+    const ofInterim = wireDifferences(recorded.interim, simulated.interim);
+    found.push(...ofInterim.map((one) => ({ interim: true as const, ...one })));
+  }
+  return [...found, ...wireDifferences(one, other)];
+}
+
+/** Whether a message is none, at least not to its end. */
+function isMalformed({ raw }: Wire): boolean {
+  const { rest } = cutFields(raw);
+  return BETWEEN.exec(rest)?.[0] !== rest;
+}
+
+/** In what a message of the simulated terminal differs from a recorded one. */
+function wireDifferences(one: Wire, other: Wire): Difference[] {
+  const found: Difference[] = [];
+  const compare = (what: Difference["what"], one: string, other: string, tag?: string): void => {
+    if (one !== other) found.push({ what, ...(tag && { tag }), recorded: one, simulated: other });
+  };
+  const tagsOf = ({ raw }: Wire): string[] => {
+    const all = cutFields(raw).fields.map(({ tag }) => tag);
+    return all.map((tag, at) => all.indexOf(tag) < at ? `${tag} again` : tag);
+  };
+  const [tags, others] = [tagsOf(one), tagsOf(other)];
   const both = (all: string[]): string =>
     all.filter((tag) => tags.includes(tag) && others.includes(tag)).join(" ");
   const only = (all: string[], not: string[]): string =>
     all.filter((tag) => !not.includes(tag)).join(" ");
-  compare("tags", only(tags, others), only(others, tags));
+  // Of what is malformed, which tags it would have is not known.
+  if (!isMalformed(one)) compare("tags", only(tags, others), only(others, tags));
   compare("order", both(tags), both(others));
   for (const tag of tags) {
     const [value = "", ours] = [one.message[tag], other.message[tag]];
@@ -1405,8 +1446,8 @@ function differencesOf(recorded: Exchange, simulated?: Exchange): Difference[] {
 function comparisonText({ line, request, outcome, differences }: Comparison): string {
   const what = `line ${line}: ${requestText(request)}, simulated as ${outcome}`;
   if (differences.length === 0) return `${what}: no difference\n`;
-  const rows = differences.map(({ what, tag, recorded, simulated }) => {
-    const about = what === "size" ? `${tag}, size` : tag ?? what;
+  const rows = differences.map(({ interim, what, tag, recorded, simulated }) => {
+    const about = (interim ? "AE 11, " : "") + (what === "size" ? `${tag}, size` : tag ?? what);
     return `  ${about}: recorded ${recorded || "none"}, simulated ${simulated || "none"}`;
   });
   return `${[what, ...rows].map(printable).join("\n")}\n`;

@@ -1728,6 +1728,63 @@ slow("a terminal that answered more than once, and one whose line end came later
   ]);
 });
 
+const REFUSAL = encodeText({ ...DEBIT_MESSAGE, AE: "01", AF: "04" });
+
+slowTable(
+  "what is wrong with an answer as a whole is told",
+  {
+    "a tag twice": [exchanged(DEBIT, { raw: `${REFUSAL}AF00205` }), [
+      { what: "tags", recorded: "AF again", simulated: "" },
+    ]],
+    "garbage": [exchanged(DEBIT, { raw: "\x15?!" }), [
+      { what: "answer", recorded: "one, malformed", simulated: "one" },
+    ]],
+    "malformed from a byte on": [
+      exchanged(DEBIT, { raw: encodeText({ ...DEBIT_MESSAGE, CZ: "0301", AE: "01" }) + "AF0" }),
+      [
+        { what: "answer", recorded: "one, malformed", simulated: "one" },
+        { what: "value", tag: "CZ", recorded: "0301", simulated: "0300" },
+      ],
+    ],
+    "bytes before it": [
+      line("request", 1, 1, { raw: DEBIT }) +
+      jsonLine({ event: "between", connection: 1, by: "terminal", raw: "\x06", milliseconds: 3 }) +
+      jsonLine({ event: "between", connection: 1, by: "pos", raw: "\x05", milliseconds: 4 }) +
+      line("answer", 1, 1, { raw: REFUSAL, milliseconds: 9 }),
+      [{ what: "before", recorded: "\x06", simulated: "" }],
+    ],
+    "bytes before it, which came before the request was read": [
+      jsonLine({ event: "between", connection: 1, by: "terminal", raw: "\x06" }) +
+      exchanged(DEBIT, { raw: REFUSAL }),
+      [{ what: "before", recorded: "\x06", simulated: "" }],
+    ],
+    "a reset after it": [
+      exchanged(DEBIT, { raw: REFUSAL }, { by: "terminal", milliseconds: 5, reset: true }),
+      [{ what: "closed", recorded: "resets the connection", simulated: "keeps it open" }],
+    ],
+  } satisfies Record<string, [string, object[]]>,
+  async ([recording, differences]) => {
+    const [comparison] = await compareRecording(recording);
+    assert.deepEqual(comparison?.differences, differences);
+  },
+);
+
+slow("an AE 11 that came first is held against ours as an answer is", async () => {
+  const { CB: _, ...others } = DEBIT_MESSAGE;
+  const interim = { raw: encodeText({ ...others, AE: "11", XX: "1" }), milliseconds: 2_000 };
+  const recording = line("request", 1, 1, { raw: DEBIT }) +
+    line("answer", 1, 1, { ...interim, ending: "\n" }) +
+    line("answer", 1, 1, { raw: REFUSAL, milliseconds: 4_000 });
+  const [comparison] = await compareRecording(recording);
+  assert.deepEqual(comparison?.differences, [
+    { interim: true, what: "tags", recorded: "XX", simulated: "CB" },
+    { interim: true, what: "ending", recorded: "\n", simulated: "" },
+    { interim: true, what: "time", recorded: "after seconds", simulated: "at once" },
+  ]);
+  const { stdout } = await withStdin(recording, "--compare");
+  assert.match(stdout, /\n {2}AE 11, tags: recorded XX, simulated CB\n/);
+});
+
 // ---------------------------------------------------------------- with web.ts
 
 test("web.ts shows and steers a proxy", patience, async () => {
