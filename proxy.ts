@@ -1361,7 +1361,9 @@ async function ends(till: net.Socket, within: number): Promise<boolean> {
 /** The outcome that makes the simulated terminal answer like a recorded one, but for its habits. */
 function outcomeOf({ request: { message: request }, interim, answer }: Exchange): Outcome {
   if (!answer) return {};
-  const { AE: status, AF: reason = "", CC: application, CI: mode, CB: paid } = answer.message;
+  const known = Object.entries(answer.message).filter(([, value]) => !isMasked(value));
+  const said: Message = Object.fromEntries(known);
+  const { AE: status, AF: reason = "", CC: application, CI: mode, CB: paid } = said;
   const isLate = answer.milliseconds >= AT_ONCE;
   const when = { delay: isLate ? LATER : 0, ...(interim && { pending: true }) };
   if (status === "01") return { failure: /^\d\d/.exec(reason)?.[0] ?? "07", ...when };
@@ -1403,6 +1405,11 @@ function differencesOf(recorded: Exchange, simulated?: Exchange): Difference[] {
   return [...found, ...wireDifferences(one, other)];
 }
 
+/** Whether of a recorded value only its size is known. */
+function isMasked(value: string): boolean {
+  return /^\*+$/.test(value);
+}
+
 /** Whether a message is none, at least not to its end. */
 function isMalformed({ raw }: Wire): boolean {
   const { rest } = cutFields(raw);
@@ -1430,7 +1437,8 @@ function wireDifferences(one: Wire, other: Wire): Difference[] {
   for (const tag of tags) {
     const [value = "", ours] = [one.message[tag], other.message[tag]];
     if (ours === undefined || tag === "CG") continue; // which is the shop's
-    if (BY_SIZE.has(tag)) compare("size", `${value.length}`, `${ours.length}`, tag);
+    const isBySize = BY_SIZE.has(tag) || isMasked(value);
+    if (isBySize) compare("size", `${value.length}`, `${ours.length}`, tag);
     else compare("value", value, ours, tag);
   }
   compare("ending", one.ending ?? "", other.ending ?? "");

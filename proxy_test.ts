@@ -1769,6 +1769,19 @@ slowTable(
   },
 );
 
+slow("of a value that is masked only the size is compared", async () => {
+  // As of an answer that is malformed behind it, or cut.
+  for (const status of ["10", "**"]) {
+    const raw = `${DEBIT.slice(0, -5)}*****AE002${status}CC003***CI002**AC006******C`;
+    const [comparison] = await compareRecording(exchanged(DEBIT, { raw }));
+    assert.deepEqual(comparison?.differences, [
+      { what: "answer", recorded: "one, malformed", simulated: "one" },
+      { what: "size", tag: "CI", recorded: "2", simulated: "1" },
+    ]);
+    assert.equal(comparison?.outcome, "success,delay=0");
+  }
+});
+
 slow("an AE 11 that came first is held against ours as an answer is", async () => {
   const { CB: _, ...others } = DEBIT_MESSAGE;
   const interim = { raw: encodeText({ ...others, AE: "11", XX: "1" }), milliseconds: 2_000 };
