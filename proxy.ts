@@ -626,12 +626,9 @@ class Relay {
     const ear = this.#answered;
     // A terminal that answers has got the whole request.
     if (BETWEEN.exec(text)?.[0] !== text) void this.#turn;
-    const isPassed = this.#held === 0 && !this.#turns.some(({ outcome }) => outcome);
-    if (isPassed) {
-      if (ear.passed < ear.text.length) this.#write(ear.text.slice(ear.passed)); // was held
-      this.#write(chunk);
-    }
-    ear.hear(text, isPassed);
+    const isFree = this.#held === 0 && !this.#turns.some(({ outcome }) => outcome);
+    if (isFree && ear.passed < ear.text.length) this.#write(ear.text.slice(ear.passed)); // was held
+    ear.hear(text, isFree && this.#write(chunk));
   }
 
   /** Sends to the POS, and waits with the terminal if it does not read; tells whether it is there. */
@@ -816,9 +813,9 @@ class Relay {
     const isInterim = turn !== undefined && !received.error && received.message["AE"] === "11" &&
       turn.request["BA"] !== "1";
     const outcome = isInterim ? undefined : turn?.outcome;
-    if (!outcome && unsent !== "") this.#afterHeld(() => void this.#write(unsent));
     const { raw, message, error } = shown.received(received, isDoubtful);
     if (!turn) {
+      if (unsent !== "") this.#afterHeld(() => void this.#write(unsent));
       const last = this.#last;
       if (!last) return journal.between(this.#number, "terminal", raw + ending, dateOf(at));
       last.unasked++;
@@ -840,7 +837,12 @@ class Relay {
       ...(segments.length > 1 && { segments }),
       verdict: verdictOf(turn.request, { ...received, message, ...(error && { error }) }),
     };
-    if (isInterim) return journal.answer(turn, answer, milliseconds, dateOf(at));
+    if (isInterim) {
+      return this.#send(unsent, (isThere) => {
+        const sent: Sent = { ...answer, ...(!isThere && { lost: "all" }) };
+        journal.answer(turn, sent, milliseconds, dateOf(at));
+      });
+    }
     this.#turns.shift();
     this.#last = turn;
     this.#isWithheld = outcome?.fault === "silent";
@@ -850,15 +852,25 @@ class Relay {
       this.#terminal?.pause(); // so that little is held behind it
       return this.#afterHeld(() => this.#change(turn, outcome, heard));
     }
-    const { gone } = turn;
-    const isPart = gone !== undefined && gone !== "" && gone.length < received.raw.length;
-    journal.due(turn, answer, isPart ? milliseconds : undefined);
-    const sent: Sent = isPart
-      ? { ...wireMessage(shown.raw(gone)), lost: "rest" }
-      : { ...answer, ...(gone !== undefined && { lost: "all" }) };
-    journal.answer(turn, sent, milliseconds, dateOf(at));
-    this.#tell(answer, milliseconds);
-    this.#over(turn);
+    this.#send(unsent, (isThere) => {
+      const { gone } = turn;
+      const isPart = gone !== undefined && gone !== "" && gone.length < received.raw.length;
+      journal.due(turn, answer, isPart ? milliseconds : undefined);
+      const isLost = gone !== undefined || !isThere;
+      const sent: Sent = isPart
+        ? { ...wireMessage(shown.raw(gone)), lost: "rest" }
+        : { ...answer, ...(isLost && { lost: "all" }) };
+      journal.answer(turn, sent, milliseconds, dateOf(at));
+      this.#tell(answer, milliseconds);
+      this.#over(turn);
+    });
+  }
+
+  /** Sends what has not been passed on, after what is held; then tells whether the POS was there. */
+  #send(unsent: string, onSent: (isThere: boolean) => void): void {
+    if (unsent === "") onSent(true);
+    else if (this.#held === 0) onSent(this.#write(unsent));
+    else this.#afterHeld(() => onSent(this.#write(unsent)));
   }
 
   /** Tells what an answer means. */

@@ -1125,6 +1125,30 @@ slow(
   },
 );
 
+slowTable("an answer behind one whose connection was closed is told as lost", {
+  "that comes while the other is sent": 0,
+  "that comes after": 250,
+}, async (pause) => {
+  await using real = await listening(async (peer) => {
+    await peer.until(/11245[^]*22200/);
+    peer.send(APPROVAL);
+    await sleep(pause);
+    peer.send(APPROVAL.replace("11245", "22200"));
+  });
+  await using seen = await proxyTo(real.port, { next: ["truncate"] });
+  // So the first half is sent, and the till does not close at once when the proxy does.
+  const socket = net.connect({ port: seen.port, host: "127.0.0.1", allowHalfOpen: true });
+  await once(socket, "connect");
+  await using till = new Peer(socket);
+  till.send(DEBIT + DEBIT.replace("11245", "22200"));
+  await happened(seen.events, "answer", 2);
+  assert.equal(till.text, APPROVAL.slice(0, -1));
+  const told = seen.events.filter((event) => event.event === "answer");
+  assert.deepEqual(told.map(({ lost }) => lost), [undefined, "all"]);
+  assert.ok(seen.log.some((line) => line.startsWith("info #1 not sent: CZ")));
+  assert.ok(!seen.log.some((line) => line.startsWith("info #1 sent: CZ")));
+});
+
 slow("an AE 11 goes out before an answer that is broken", async () => {
   await using real = await terminalWith({ outcome: "pending,delay=0.3" });
   await using seen = await proxyTo(real.port, { outcome: "truncate" });
