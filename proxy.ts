@@ -1264,7 +1264,7 @@ export interface Difference {
 export interface Comparison {
   /** The line of the recording that the request is on, from 1. */
   line: number;
-  /** The request. */
+  /** The request, masked. */
   request: Readonly<Message>;
   /** The outcome that the simulated terminal was given, for its answer to be like the recorded. */
   outcome: string;
@@ -1344,7 +1344,7 @@ export async function compareRecording(
       tills.delete(connection);
       till.destroy();
     }
-    const { message } = request;
+    const { message } = wireMessage(maskRaw(request.raw)); // the report is sent to others
     comparisons.push({ line, request: message, outcome: formatOutcome(outcome), differences });
   }
   for (const till of tills.values()) till.destroy();
@@ -1451,7 +1451,7 @@ function wireDifferences(one: Wire, other: Wire): Difference[] {
     if (ours === undefined || tag === "CG") continue; // which is the shop's
     const isBySize = BY_SIZE.has(tag) || isMasked(value);
     if (isBySize) compare("size", `${value.length}`, `${ours.length}`, tag);
-    else compare("value", value, ours, tag);
+    else compare("value", maskValue(tag, value), maskValue(tag, ours), tag);
   }
   compare("ending", one.ending ?? "", other.ending ?? "");
   const count = ({ segments }: Wire): string => `${segments.length || 1}`;

@@ -1793,6 +1793,16 @@ slowTable(
   },
 );
 
+slow("a report has nothing of the private data of a recording that is not masked", async () => {
+  const answer = { ...DEBIT_MESSAGE, ...SECRETS, AE: "01", AF: "04" };
+  const more = `${DEBIT}CH020AA016${SECRETS["AA"]}`.slice(0, -1);
+  const recording = exchanged(WITH_SECRETS, { raw: encodeText(answer) }) +
+    exchanged(more, { raw: `${REFUSAL}CH006AC066Q` });
+  const report = await compareRecording(recording);
+  assert.deepEqual(traces(JSON.stringify(report)), []);
+  assert.equal(report[0]?.request["BH"], "*".repeat(12));
+});
+
 slow("of a value that is masked only the size is compared", async () => {
   // As of an answer that is malformed behind it, or cut.
   for (const status of ["10", "**"]) {
