@@ -72,6 +72,7 @@ import {
   drawDelay,
   FAULTS,
   formatOutcome,
+  type Gone,
   HALF_CLOSE_WINDOW,
   Journal,
   lostOf,
@@ -106,11 +107,18 @@ import {
 // ---------------------------------------------------------------- options
 
 /** How a recording is played: the options of a terminal that have to do with connections. */
-export type ReplayOptions = Pick<
-  TerminalOptions,
-  | ("host" | "port" | "gap" | "keepAlive" | "maxRequest" | "maxConnections")
-  | ("log" | "logLevel" | "onEvent")
->;
+export interface ReplayOptions extends
+  Pick<
+    TerminalOptions,
+    | ("host" | "port" | "gap" | "keepAlive" | "maxRequest" | "maxConnections")
+    | ("log" | "logLevel" | "onEvent")
+  > {
+  /**
+   * Shows and keeps what is masked otherwise: the values of AA, AB, AC, AM, AN, BH, BI, CF and CG,
+   * and the text of receipts. Default: off. On the wire nothing is ever masked.
+   */
+  unmasked?: boolean;
+}
 
 /**
  * What a proxy does. Outcomes are what is done to the real terminal's answer: faults, hangup, delay
@@ -121,11 +129,6 @@ export interface ProxyOptions extends ReplayOptions, Pick<TerminalOptions, "next
   terminal: string;
   /** What is done to answers for which neither `when` nor `next` says it. Default: nothing. */
   outcome?: OutcomeOrText;
-  /**
-   * Shows and keeps what is masked otherwise: the values of AA, AB, AC, AM, AN, BH, BI, CF and CG,
-   * and the text of receipts. Default: off. On the wire nothing is ever masked.
-   */
-  unmasked?: boolean;
 }
 
 /** Reads outcomes, and refuses those that only a simulated terminal can mean, or any. */
@@ -333,6 +336,11 @@ type Shown = typeof MASKING;
 
 const same = <Value>(value: Value): Value => value;
 const UNMASKED: Shown = { raw: same, received: same, deviations, outcome: same };
+
+function shownBy({ unmasked = false }: ReplayOptions): Shown {
+  if (typeof unmasked !== "boolean") throw new OptionError("unmasked", "true or false", unmasked);
+  return unmasked ? UNMASKED : MASKING;
+}
 
 /** A text as the message that it is, as far as it can be read. */
 function wireMessage(raw: string): WireMessage {
@@ -981,16 +989,15 @@ export interface Proxy extends Terminal {
  * @throws {ListenError} It cannot listen there.
  */
 export async function startProxy(options: ProxyOptions): Promise<Proxy> {
-  const { terminal, unmasked = false, ...others } = options;
+  const { terminal, unmasked: _, ...others } = options;
   const settings = check(others, "the real terminal", readChange);
   const place = readPlace(terminal, settings);
-  if (typeof unmasked !== "boolean") throw new OptionError("unmasked", "true or false", unmasked);
+  const shown = shownBy(options);
   const script: Settings = { ...settings, next: [...settings.next] };
   const words = (outcome: Outcome): string => formatOutcome(outcome).replace(/^success,?/, "");
   const journal = new Journal(settings, words);
   let reached: boolean | undefined;
   const onTried = (isThere: boolean): void => void (reached ||= isThere);
-  const shown = unmasked ? UNMASKED : MASKING;
   const shared: Shared = { script, journal, place, shown, onTried };
   const listening = await acceptAll(
     script,
@@ -1141,6 +1148,36 @@ function likeness(raw: string): string {
   return fields.map(({ tag, value }) => FREE.has(tag) ? tag : `${tag} ${value}`).sort().join(", ");
 }
 
+/** Is told all, and tells it as it may be shown. */
+class ShownJournal extends Journal {
+  readonly #shown: Shown;
+
+  constructor(settings: Settings, shown: Shown) {
+    super(settings);
+    this.#shown = shown;
+  }
+
+  #show(sent: Sent): Sent {
+    return { ...sent, ...wireMessage(this.#shown.raw(sent.raw)) };
+  }
+
+  override request(session: Session, received: Received): number {
+    return super.request(session, this.#shown.received(received, false));
+  }
+
+  override due(session: Session, answer: Sent, milliseconds?: number): void {
+    super.due(session, this.#show(answer), milliseconds);
+  }
+
+  override answer(session: Session, sent: Sent, milliseconds: number, at?: Date): void {
+    super.answer(session, this.#show(sent), milliseconds, at);
+  }
+
+  override gone(session: Session, { milliseconds, sent }: Gone): void {
+    super.gone(session, { milliseconds, sent: this.#shown.raw(sent) });
+  }
+}
+
 /**
  * Plays a recording: a request with the tags of a recorded one, and the same values but for amount,
  * register, private data and identifiers, gets its answer, with those of the request in it, in the
@@ -1155,7 +1192,9 @@ export async function startReplay(
   recording: string,
   options: ReplayOptions = {},
 ): Promise<Terminal> {
-  const settings = check(options, "the recording", readNothing);
+  const { unmasked: _, ...others } = options;
+  const settings = check(others, "the recording", readNothing);
+  const shown = shownBy(options);
   const script: Settings = { ...settings, next: [] };
   const recorded = new Map<string, Exchange[]>();
   for (const exchange of readExchanges(recording)) {
@@ -1163,18 +1202,24 @@ export async function startReplay(
     recorded.set(key, [...recorded.get(key) ?? [], exchange]);
   }
   const turns = new Map<string, number>();
-  const journal = new Journal(settings);
-  const listening = await serve(settings, (received, session) => {
-    const key = likeness(received.raw);
-    const alike = recorded.get(key) ?? [];
-    const turn = turns.get(key) ?? 0;
-    const exchange = alike[turn % alike.length];
-    turns.set(key, turn + 1);
-    if (exchange) return replyOf(exchange, received.message);
-    const text = `the recording has no request with ${printable(key)}`;
-    journal.warn(session, { code: "not-recorded", text });
-    return { answer: unknownAction(received.message) };
-  }, journal);
+  const journal = new ShownJournal(settings, shown);
+  const judge = (received: Received): Deviation[] => shown.deviations(received, false);
+  const listening = await serve(
+    settings,
+    (received, session) => {
+      const key = likeness(received.raw);
+      const alike = recorded.get(key) ?? [];
+      const turn = turns.get(key) ?? 0;
+      const exchange = alike[turn % alike.length];
+      turns.set(key, turn + 1);
+      if (exchange) return replyOf(exchange, received.message);
+      const text = `the recording has no request with ${printable(key)}`;
+      journal.warn(session, { code: "not-recorded", text });
+      return { answer: unknownAction(received.message) };
+    },
+    journal,
+    judge,
+  );
   journal.listening(listening.host, listening.port, `playing ${recorded.size} kinds of requests`);
   const steered = { ...UNSTEERED, script, forget: () => turns.clear() };
   return terminalOf(settings, steered, journal, listening, readNothing, []);
@@ -1509,7 +1554,7 @@ const OPTIONS = {
     help:
       "tell where the simulated terminal differs from the recording on stdin; exit status 1 if it does",
   },
-  unmasked: { help: "with --terminal: show and record what is masked otherwise" },
+  unmasked: { help: "not with --compare: show and record what is masked otherwise" },
 } satisfies Options;
 
 /** What the command was asked to do. */
@@ -1539,14 +1584,14 @@ async function startCommand(asked: Asked, isJson: boolean): Promise<Terminal> {
     const expected = "one of --terminal HOST, --replay and --compare";
     throw new OptionError("terminal", expected, words.join(", ") || undefined);
   }
-  if (unmasked && terminal === undefined) throw new OptionError("unmasked", "--terminal", words[0]);
+  if (unmasked && compare) throw new OptionError("unmasked", "--terminal or --replay", words[0]);
   if (model !== undefined && !compare) throw new OptionError("model", "--compare", words[0]);
   if (terminal !== undefined) {
     return startProxy({ ...options as ReplayOptions, terminal, unmasked });
   }
   if (replay) {
     check(options, "the recording", readNothing);
-    return startReplay(await readStdin("replay"), options as ReplayOptions);
+    return startReplay(await readStdin("replay"), { ...options as ReplayOptions, unmasked });
   }
   const { outcome = {}, ...others } = options;
   readNothing(outcome as Outcome);

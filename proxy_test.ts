@@ -1334,6 +1334,35 @@ slow("a field without a value, of the terminal or of a till, is played as it is"
   assert.equal(await till.until(/AI000$/), `${DEBIT}CF000AE00210AI000`);
 });
 
+slow("what is played is masked as what goes through is, or shown with --unmasked", async () => {
+  const answer = encodeText({ ...DEBIT_MESSAGE, AE: "10", ...SECRETS });
+  const recording = exchanged(WITH_SECRETS, { raw: answer }) +
+    exchanged(DEBIT, { raw: `${answer.slice(0, -1)}` });
+  for (const unmasked of [false, true]) {
+    const told: string[] = [];
+    await using terminal = await startReplay(recording, {
+      port: 0,
+      host: "127.0.0.1",
+      unmasked,
+      log: (_, text) => void told.push(text),
+      onEvent: (event) => void told.push(jsonLine(event)),
+    });
+    const said = await ask(terminal.port, WITH_SECRETS);
+    assert.equal(said["BI"], SECRETS["BI"]); // on the wire nothing is masked
+    for (const raw of [`${DEBIT}\n`, `${WITH_SECRETS}?\n`]) {
+      await using till = await Peer.connect(terminal.port);
+      till.send(raw);
+      await till.until(/AE002/);
+      await till[Symbol.asyncDispose]();
+    }
+    await eventually(() => terminal.transactions.every(({ ended }) => ended), "over");
+    told.push(JSON.stringify(terminal.transactions));
+    const found = traces(told.join("\n").replace(/(port"?:?) ?\d+/g, "$1"));
+    assert.deepEqual(found.length > 0, unmasked, found.join());
+    assert.equal(terminal.transactions.length, 3);
+  }
+});
+
 slow("a request that is like none gets AE 01 AF 12, and what was asked is told", async () => {
   await using terminal = await played(exchanged(DEBIT, { raw: APPROVAL }));
   const request = { ...DEBIT_MESSAGE, CK: "100" };
@@ -1537,9 +1566,11 @@ table(
       /^outcome: expected none: the recording decides that, got "success,split"$/,
     ],
     "a duration": ["", { duration: 1 }, /^duration: expected none: the recording decides that/],
+    "unmasked": ["", { unmasked: 1 }, /^unmasked: expected true or false, got 1$/],
   } satisfies Record<string, [string, object, RegExp]>,
   async ([recording, options, pattern]) => {
-    await assert.rejects(startReplay(recording, { port: 0, ...options }), (error) => {
+    const all = { port: 0, ...options } as object;
+    await assert.rejects(startReplay(recording, all), (error) => {
       assert.ok(error instanceof OptionError, String(error));
       assert.match(error.message, pattern);
       return true;
@@ -1954,7 +1985,10 @@ test("proxy.ts says what is wrong with its arguments", patience, async () => {
     [["--terminal", "x", "--strict"], /: --strict: expected none: the real terminal decides that/],
     [["--terminal", "x", "-i"], /: --interactive: expected none: the real terminal decides that/],
     [["--terminal", "x", "--model", "y"], /: --model: expected --compare, got "--terminal"/],
-    [["--replay", "--unmasked"], /: --unmasked: expected --terminal, got "--replay"/],
+    [
+      ["--compare", "--unmasked"],
+      /: --unmasked: expected --terminal or --replay, got "--compare"/,
+    ],
     [["--replay", "--next", "split"], /: --next: expected none: the recording decides that/],
     [["--compare", "-p", "1"], /: --port: expected none with --compare, got 1/],
     [["--compare", "--next", "split"], /: --next: expected none with --compare, got /],
