@@ -1891,6 +1891,16 @@ test("web.ts shows and steers a proxy", patience, async () => {
   assert.match(due.raw, /AC006\*{6}/);
   const [, about] = await call("/api/terminal");
   assert.equal((about as { terminal: string }).terminal, `127.0.0.1:${real.port}`);
+  const outcomes = [(about as { outcome: string }).outcome];
+  for (const outcome of ["CC=003,split", ""]) {
+    const body = JSON.stringify({ outcome });
+    const headers = { "content-type": "application/json" };
+    const [, changed] = await call("/api/terminal", { method: "PATCH", body, headers });
+    outcomes.push((changed as { outcome: string }).outcome);
+  }
+  const [, again] = await call("/api/reset", { method: "POST" });
+  outcomes.push((again as { outcome: string }).outcome);
+  assert.deepEqual(outcomes, ["", "split,CC=003", "", ""]); // success is for the terminal to decide
   assert.deepEqual(await call("/api/try", { method: "POST" }), [409, {
     error: `expected a simulated terminal, 127.0.0.1:${real.port} is a real one`,
   }]);
