@@ -168,6 +168,9 @@ function check(options: TerminalOptions, who: string, read: ReadOutcome): Settin
   return settings;
 }
 
+const anotherPort = (port: number): string =>
+  `another port than ${port}, on which the proxy listens`;
+
 /** Where the real terminal is. */
 type Place = Pick<Terminal, "host" | "port">;
 
@@ -182,8 +185,7 @@ function readPlace(text: unknown, { host, port }: Settings): Place {
   }
   const own = /^(?:localhost|127\..*|::1|0\.0\.0\.0|::)?$/;
   if (place.port === port && (place.host === host || (own.test(place.host) && own.test(host)))) {
-    const expected = `another port than ${port}, on which the proxy listens`;
-    throw new OptionError("terminal", expected, text);
+    throw new OptionError("terminal", anotherPort(port), text);
   }
   return place;
 }
@@ -600,6 +602,13 @@ class Relay {
     }, CONNECT_TIMEOUT);
     terminal.on("connect", () => {
       clearTimeout(patience);
+      const { localAddress, remoteAddress = "", remotePort = 0 } = terminal;
+      const isHere = remoteAddress === localAddress && remotePort === this.#pos.localPort;
+      const isEverywhere = /^(?:|::|0\.0\.0\.0)$/.test(script.host);
+      if (isHere && (isEverywhere || remoteAddress.endsWith(this.#pos.localAddress ?? ""))) {
+        terminal.destroy(new Error(`expected ${anotherPort(remotePort)}`));
+        return;
+      }
       isConnected = true;
       prepare(terminal, script);
       onTried(true);

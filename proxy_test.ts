@@ -1256,6 +1256,30 @@ test(
   },
 );
 
+test("a terminal that is the proxy itself, by an address of this machine", patience, async () => {
+  const server = net.createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as net.AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  const log: string[] = [];
+  await using proxy = await startProxy({
+    port,
+    host: "127.0.0.1",
+    terminal: `[::ffff:127.0.0.1]:${port}`, // which is no address that is known to be its own
+    logLevel: "debug",
+    log: (level, text) => void log.push(`${level} ${text}`),
+  });
+  await using till = await Peer.connect(port);
+  till.send(DEBIT);
+  assert.equal(await till.closed, "ended");
+  await sleep(200);
+  const why = `cannot reach the terminal at ::ffff:127.0.0.1 port ${port}: ` +
+    `expected another port than ${port}, on which the proxy listens; check its`;
+  assert.ok(log.some((line) => line.startsWith(`error #1 ${why}`)), log.join("\n"));
+  assert.equal(log.filter((line) => line.includes(" connected from ")).length, 2);
+  assert.equal(proxy.reached, false);
+});
+
 // ---------------------------------------------------------------- what is played
 
 sideBySide();
