@@ -1024,7 +1024,7 @@ export interface Probed {
   ending?: string;
   /** Those of CZ and CJ in the answer that are the terminal's own, not the request's. */
   own: string[];
-  /** What came, in its segments. */
+  /** The answer with its ending, in its segments; all that came where there is none. */
   segments: { milliseconds: number; raw: string }[];
   /** How the terminal ended the connection, if it did within half a second after the answer. */
   closed?: { how: "closed" | "reset"; milliseconds: number };
@@ -1032,6 +1032,10 @@ export interface Probed {
   error?: string;
   /** What came before the last segment of the request was sent. */
   early?: string;
+  /** What came then before the answer, and is no part of it. */
+  before?: string;
+  /** What came after the answer, before anything else was sent. */
+  after?: string;
 }
 
 /** Seconds for each probe (our choice: nobody has to do anything). */
@@ -1125,10 +1129,10 @@ async function probeOn(
       timer = setTimeout(stop, timeout * 1000);
       now = one;
       const request = decode(one.sent.join(""));
-      let before: Message = {};
+      const came: { raw: string; message: Message }[] = [];
       const onReceived: OnMessage = (direction, raw, message) => {
-        if (before["AE"] === "11") one.interim = true;
-        before = message;
+        if (came.at(-1)?.message["AE"] === "11") one.interim = true;
+        came.push({ raw, message });
         onMessage(direction, raw, message);
       };
       const answered = receive(socket, request, gap, onReceived, []);
@@ -1150,8 +1154,11 @@ async function probeOn(
       const last = one.segments.at(-1)?.milliseconds;
       Object.assign(one, { status: "answered", answer, milliseconds: last, own });
       delete one.error;
+      clearTimeout(timer);
+      await lookAfter(); // what still comes is no answer to the next request
+      const parts = came.slice(0, 1 + came.findIndex(({ message }) => message === answer));
+      cutAround(one, parts.map(({ raw }) => raw));
     }
-    await lookAfter();
   } catch (error) {
     if (!(error instanceof ExchangeError)) throw error;
     const { status, answer, message } = error;
@@ -1161,13 +1168,28 @@ async function probeOn(
     clearTimeout(timer);
     socket.removeAllListeners().on("error", () => {}).destroy();
   }
-  for (const one of probed) {
-    const came = one.segments.map(({ raw }) => raw).join("");
-    const [ending] = /[\r\n\x04\x06\x18]{1,9}$/.exec(came) ?? [];
-    if (one.status === "answered" && ending) one.ending = ending;
-  }
   const why = now.closed ? "the connection had ended" : "what was sent before has no usable answer";
   for (const one of probed) if (one.error === NOT_SENT) one.error += `, ${why}`;
+}
+
+/** Leaves of what came only the answer, which is these messages, and tells what was around it. */
+function cutAround(one: Probed, parts: readonly string[]): void {
+  const came = one.segments.map(({ raw }) => raw).join("");
+  const start = came.indexOf(parts[0] ?? "");
+  let end = start;
+  for (const part of parts) end = came.indexOf(part, end) + part.length;
+  const [ending = ""] = /^[\r\n\x04\x06\x18]{1,9}/.exec(came.slice(end)) ?? [];
+  end += ending.length;
+  const [before, after] = [came.slice(0, start), came.slice(end)];
+  if (before !== "" && !one.early?.endsWith(before)) one.before = before;
+  if (ending !== "") one.ending = ending;
+  if (after !== "") one.after = after;
+  let at = 0;
+  one.segments = one.segments.flatMap(({ milliseconds, raw }) => {
+    const part = raw.slice(Math.max(0, start - at), Math.max(0, end - at));
+    at += raw.length;
+    return part === "" ? [] : [{ milliseconds, raw: part }];
+  });
 }
 
 /** What {@linkcode probe} found, as a table for people, and below it what went wrong. */
@@ -1197,8 +1219,10 @@ export function probeTable(probed: readonly Probed[]): string {
   const table = [head, ...rows];
   const widths = head.map((_, at) => Math.max(...table.map((row) => row[at]!.length)));
   const lines = table.map((row) => row.map((cell, at) => cell.padEnd(widths[at]!)).join("  "));
-  for (const { probe, early, error } of probed) {
+  for (const { probe, early, before, after, error } of probed) {
     if (early) lines.push(`${probe}: before all was sent came ${shortened(early)}`);
+    if (before) lines.push(`${probe}: before the answer came ${shortened(before)}`);
+    if (after) lines.push(`${probe}: after the answer came ${shortened(after)}`);
     if (error) lines.push(`${probe}: ${error}`);
   }
   return lines.map((line) => `${line.trimEnd()}\n`).join("");

@@ -1248,6 +1248,40 @@ slow("probe() tells of an answer to the first segment of a request", async () =>
   }
 });
 
+slow("probe() tells what came before an answer and after it, and counts neither", async () => {
+  const late = IDENTIFIED.replace("AE00210", "AE00201AF00207");
+  let asked: Peer | undefined;
+  await using terminal = await listening(async (peer) => {
+    if (await peer.until(/CD001/).then(() => false, () => true)) return;
+    asked = peer;
+    const client = clients.at(-1)!;
+    peer.send("\x06");
+    await eventually(() => client.read.endsWith("\x06"), "the first byte read");
+    peer.send(`${IDENTIFIED}\r\n`);
+    peer.socket.on("data", () => peer.send(`\x06${IDENTIFIED}\r\n`)); // to the second request
+  });
+  const clients = clientsOf(terminal.port);
+  // It comes once the answer is taken as such, and before the next request.
+  let sent: Peer | undefined;
+  const onMessage: ProbeOptions["onMessage"] = (direction) => {
+    if (direction === "received" && sent !== asked) (sent = asked)?.send(late);
+  };
+  const probed = await probeAt(terminal.port, { onMessage });
+  for (const name of ["identification", "two on a connection"]) {
+    const { status, before, after, segments, ending, answer, early } = probed.get(name)!;
+    assert.deepEqual([status, early, before, after], ["answered", undefined, "\x06", late], name);
+    assert.deepEqual([segments.map(({ raw }) => raw), ending], [[`${IDENTIFIED}\r\n`], "\r\n"]);
+    assert.equal(answer?.["AE"], "10");
+  }
+  const second = probed.get("two on a connection, again")!;
+  assert.deepEqual([second.answer?.["AE"], second.before, second.after], ["10", "\x06", undefined]);
+  assert.equal(second.segments.length, 1);
+  const table = probeTable([...probed.values()]);
+  assert.match(table, /^identification +\d+ ms +10 .* CR LF +1 +kept$/m);
+  assert.match(table, /^identification: before the answer came "\\x06"$/m);
+  assert.match(table, /^identification: after the answer came "CZ.*AF00207"$/m);
+});
+
 slow("probe() does not say that a terminal ended what it ended itself", async () => {
   const errors = [undefined, "GET /"].map(async (answer) => {
     await using terminal = await (answer ? answering(answer) : listening(() => {}));
