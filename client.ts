@@ -923,7 +923,8 @@ function piece(text: string, lineEnd = AT_END, gap = "", first = text.indexOf(ST
     for (let to = fieldEnd(at); to >= 0 && !isWhole; to = fieldEnd(end)) {
       passed.push(end = to);
       // In a log, a blank, quote or bracket may end it.
-      isWhole = /^(?:$|CZ|[\s"'`,;|<>)\]}\x04\x06\x18])/.test(text.slice(end, end + 2));
+      isWhole = /^(?:$|CZ|[\s"'`,;|<>)\]}\x04\x06\x18])/.test(text.slice(end, end + 2)) ||
+        isFramed(text, at, end);
     }
     next = text.indexOf(START, isWhole ? end : at + START.length);
     if (!isWhole) {
@@ -951,10 +952,21 @@ function messagesIn(
     if (why) received.error = new ProtocolError(why, end - at);
     const before = text.slice(told, at);
     told = at + (received.error?.at ?? received.raw.length);
+    if (isFramed(text, at, told)) received.error = SERIAL;
     const after = isLast ? text.slice(told) : "";
     return { ...received, ...(before.trim() && { before }), ...(after.trim() && { after }) };
   });
 }
+
+/** Whether what stands there is between STX and ETX. */
+function isFramed(text: string, at: number, end: number): boolean {
+  return text[at - 1] === "\x02" && text[end] === "\x03";
+}
+
+/** Why such a message is none, in the words of one who reads it. */
+const SERIAL = new ProtocolError(
+  new MessageReader().feed(`\x02${START}`)[0]!.error!.message.replace(/^at byte 0: /, ""),
+);
 
 /** What a tag means, alone or with a value: one term, or one for each of its codes. */
 function explainTag(text: string): Message[] | undefined {

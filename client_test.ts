@@ -843,6 +843,7 @@ table<[log: string, ...found: [raw: string, before?: string, after?: string][]]>
     "bytes of UTF-8 that were counted": ["CZ0040300CF002éCD001I", ["CZ0040300CF002Ã©CD001I"]],
     "characters of Latin-1": ["CZ0040300CF001éCD001I", ["CZ0040300CF001éCD001I"]],
     "one line": [DEBIT + APPROVAL, [DEBIT], [APPROVAL]],
+    "what looks like STX": [`\x02${DEBIT}`, [DEBIT, "\x02"]],
     "a message in a value": ["CZ0040300CF009CZ0040300 x", ["CZ0040300CF009CZ0040300", "", " x"]],
     "a message without CZ": ["CD001I\n", ["CD001I"]],
     "lines with and without escapes": [
@@ -932,6 +933,20 @@ table<[text: string, ...errors: (RegExp | undefined)[]]>("explain() says what is
     else assert.equal(error, undefined);
     if (expected) assert.deepEqual([kind, warnings, verdict], ["malformed", [], undefined]);
   }
+});
+
+table<string>("explain() shows a message of a serial line, and says that it is one", {
+  "as it is": `\x02${DEBIT}\x03a`,
+  "escaped, in a log": `12:01 sent \\x02${DEBIT}\\x03a`,
+  "a dump": xxd(`\x06\x02${DEBIT}\x03A`),
+}, (log) => {
+  const [found, ...others] = explain(log);
+  const { kind, raw, message, error, before = "", after } = found!;
+  assert.deepEqual([kind, raw, message, others], ["malformed", DEBIT, DEBIT_MESSAGE, []]);
+  const hint =
+    "this looks like serial framing (STX): over IP a message goes without STX, ETX and LRC";
+  assert.equal(error, `expected a tag of two letters A-Z, got "\\x02"; ${hint}`);
+  assert.ok(before.endsWith("\x02") && /^\x03a$/i.test(after ?? ""));
 });
 
 test("explain() tells the deviations of a request, and what an answer means for it", () => {
