@@ -284,7 +284,10 @@ function canBe(tag: string, size: number): boolean {
 function maskQuoted(text: string, tag?: string): string {
   const mask = (quoted: string): string =>
     tag === undefined ? maskText(quoted) : maskValue(tag, quoted);
-  return text.replace(/"([^]*)"/, (_, quoted: string) => `"${mask(quoted)}"`);
+  // It is printable, but its escapes are not what is masked.
+  const plain = (quoted: string): string =>
+    quoted.replace(/\\x([0189][\da-f]|7f)/g, (_, hex) => String.fromCharCode(parseInt(hex, 16)));
+  return text.replace(/"([^]*)"/, (_, quoted: string) => `"${printable(mask(plain(quoted)))}"`);
 }
 
 /** What is wrong with a message, which may name only what is shown of it. */
@@ -299,7 +302,7 @@ function maskError(
   const [what = "", ...hints] = message.replace(/^at byte \d+: /, "").split(";");
   const told = isShown(end)
     ? what
-    : what.replace(/\b[A-Z]{2}\b|\d/g, (found) => "*".repeat(found.length));
+    : what.replace(/(".*")|\b[A-Z]{2}\b|\d/g, (all, quoted) => quoted ?? "*".repeat(all.length));
   const kept = !before || isShown(before.at) ? hints : [];
   return new ProtocolError(maskQuoted([told, ...kept].join(";")), at);
 }

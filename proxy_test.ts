@@ -763,6 +763,16 @@ slowTable(
       `${DEBIT}AE00210CC010001AA016****************`,
       'at byte 85: expected a tag of two letters A-Z, got "*"; perhaps the length of CC before it, 010, is too short',
     ],
+    "a control character": [
+      `${DEBIT}CF001x\x02`,
+      `${DEBIT}CF001*\x02`,
+      'at byte 69: expected a tag of two letters A-Z, got "\\x02"; perhaps the length of CF before it, 001, is too short',
+    ],
+    "a character that is no ASCII": [
+      `${DEBIT}CF001x\x9f`,
+      `${DEBIT}CF001**`,
+      'at byte 69: expected a tag of two letters A-Z, got "*"; perhaps the length of CF before it, 001, is too short',
+    ],
     "cut": [
       `${DEBIT}AE00210AA0164970101234560014AC006XYZ123CC00300`,
       `${DEBIT}AE00210AA016****************AC006******CC003**`,
