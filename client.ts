@@ -368,7 +368,7 @@ async function connected(socket: net.Socket): Promise<string> {
 }
 
 /** How a text begins, for a message to a person. */
-function shortened(text: string, most = 80): string {
+export function shortened(text: string, most = 80): string {
   return `"${printable(text.length > most ? `${text.slice(0, most)}...` : text)}"`;
 }
 
@@ -745,13 +745,54 @@ function fromHex(hex: string): string {
   return Buffer.from(hex.replace(/\s/g, ""), "hex").toString("latin1");
 }
 
+/** What a hex dump shows without a break. */
+interface Packet {
+  text: string;
+  /** What is missing in it, or before it. */
+  gap?: string;
+  /** Where the rest of a message stands in it, whose begin is not there. */
+  rest?: number;
+}
+
+/** Bytes before the head of IP: none, BSD's loopback, Ethernet, Linux' "any" (two), a VLAN. */
+const LINKS = [0, 4, 14, 16, 20, 18];
+
+/** What a packet of TCP carries: between whom, from which byte of it to which, and its number. */
+function segmentIn(
+  text: string,
+): { from: string; to: string; at: number; end: number; sequence: string } | undefined {
+  const bytes = Buffer.from(text, "latin1");
+  for (const link of LINKS) {
+    const first = bytes[link] ?? 0;
+    const isOld = first >> 4 === 4; // IPv4
+    const [size, field, protocol] = isOld ? [(first & 15) * 4, 2, 9] : [40, 4, 6];
+    const tcp = link + size;
+    const isTcp = bytes[link + protocol] === 6 && (isOld ? size >= 20 : first >> 4 === 6);
+    if (!isTcp || bytes.length < tcp + 20) continue;
+    const at = tcp + (bytes[tcp + 12]! >> 4) * 4;
+    const length = link + bytes.readUInt16BE(link + field) + (isOld ? 0 : size);
+    const end = length < at ? bytes.length : Math.min(length, bytes.length);
+    const [sender, receiver] = isOld ? [12, 16] : [8, 24]; // to the end of the head
+    const address = (from: number, to: number, port: number): string =>
+      text.slice(link + from, link + to) + text.slice(port, port + 2);
+    return {
+      from: address(sender, receiver, tcp),
+      to: address(receiver, isOld ? 20 : 40, tcp + 2),
+      at,
+      end,
+      sequence: text.slice(tcp + 4, tcp + 8),
+    };
+  }
+  return undefined;
+}
+
 /**
  * The bytes that a hex dump shows: one of xxd, hexdump -C, od -t x1, tcpdump -X or Wireshark, or
  * nothing but hex digits. A packet begins at offset 0, at a gap, and with the other side of a
- * connection, which Wireshark indents.
+ * connection, which Wireshark indents. What goes on with a message belongs to its packet.
  */
-function packetsIn(dump: string): { text: string; gap?: string }[] {
-  const packets: { text: string; gap?: string; indent: string; start: string }[] = [];
+function packetsIn(dump: string): Packet[] {
+  const packets: (Packet & { indent: string; start: string })[] = [];
   for (const line of dump.split(/\r?\n/)) {
     const [, indent = "", offset = "", hex = ""] = DUMP_LINE.exec(line) ?? [];
     const last = packets.at(-1);
@@ -766,7 +807,32 @@ function packetsIn(dump: string): { text: string; gap?: string }[] {
     }
   }
   const isHex = packets.length === 0 && /^(?:\s*[\da-f]{2})+\s*$/i.test(dump);
-  return isHex ? [{ text: fromHex(dump) }] : packets;
+  if (isHex) return [{ text: fromHex(dump) }];
+  const begun = new Map<string, { from: string; next: number; packet: Packet }>(); // by connection
+  const seen = new Set<string>();
+  return packets.filter((packet) => {
+    const { text, indent, start } = packet;
+    const segment = segmentIn(text);
+    const { from, to, at, end } = segment ?? { from: indent, to: "", at: 0, end: text.length };
+    const carried = text.slice(at, end);
+    if (carried === "") return true;
+    const connection = segment ? [from, to].sort().join() : "";
+    const next = parseInt(start, 16) + text.length;
+    const last = begun.get(connection);
+    const isRepeated = segment && seen.size === seen.add(from + segment.sequence + carried).size;
+    if (carried.includes(START)) {
+      packet.text = text.slice(0, end);
+      begun.set(connection, { from, next, packet });
+    } else if (last?.from === from && (segment || parseInt(start, 16) === last.next)) {
+      if (!isRepeated) last.packet.text += carried;
+      last.next = next;
+      return false;
+    } else if (segment && /^[A-Z]{2}\d{3}/.test(carried)) {
+      packet.rest = at;
+      packet.gap = "expected a message that begins with CZ, got the rest of one";
+    }
+    return true;
+  });
 }
 
 /** Takes escapes back: those of {@linkcode printable}, of JSON and of C. */
@@ -793,7 +859,7 @@ export function explain(text: string): Explained[] {
   const swapped = packets.map((packet) => packet.text.replace(/([^])([^])/g, "$2$1"));
   const hint = "expected bytes, got words with their bytes swapped; hint: hexdump -C";
   const pieces = mostWhole([
-    packets.map((packet) => piece(packet.text, AT_END, packet.gap)),
+    packets.map(({ text, gap, rest }) => piece(text, AT_END, gap, rest)),
     ...forms.map((form) => [piece(form, ANYWHERE)]),
     ...forms.map(lines),
     [piece(forms[0]!.trimStart(), ANYWHERE, swapped.join().includes(START) ? hint : "", 0)],
@@ -857,7 +923,8 @@ function piece(text: string, lineEnd = AT_END, gap = "", first = text.indexOf(ST
     for (let to = fieldEnd(at); to >= 0 && !isWhole; to = fieldEnd(end)) {
       passed.push(end = to);
       // In a log, a blank, quote or bracket may end it.
-      isWhole = /^(?:$|CZ|[\s"'`,;|<>)\]}\x04\x06\x18])/.test(text.slice(end, end + 2));
+      isWhole = /^(?:$|CZ|[\s"'`,;|<>)\]}\x04\x06\x18])/.test(text.slice(end, end + 2)) ||
+        isFramed(text, at, end);
     }
     next = text.indexOf(START, isWhole ? end : at + START.length);
     if (!isWhole) {
@@ -885,10 +952,21 @@ function messagesIn(
     if (why) received.error = new ProtocolError(why, end - at);
     const before = text.slice(told, at);
     told = at + (received.error?.at ?? received.raw.length);
+    if (isFramed(text, at, told)) received.error = SERIAL;
     const after = isLast ? text.slice(told) : "";
     return { ...received, ...(before.trim() && { before }), ...(after.trim() && { after }) };
   });
 }
+
+/** Whether what stands there is between STX and ETX. */
+function isFramed(text: string, at: number, end: number): boolean {
+  return text[at - 1] === "\x02" && text[end] === "\x03";
+}
+
+/** Why such a message is none, in the words of one who reads it. */
+const SERIAL = new ProtocolError(
+  new MessageReader().feed(`\x02${START}`)[0]!.error!.message.replace(/^at byte 0: /, ""),
+);
 
 /** What a tag means, alone or with a value: one term, or one for each of its codes. */
 function explainTag(text: string): Message[] | undefined {
@@ -958,7 +1036,7 @@ export interface Probed {
   ending?: string;
   /** Those of CZ and CJ in the answer that are the terminal's own, not the request's. */
   own: string[];
-  /** What came, in its segments. */
+  /** The answer with its ending, in its segments; all that came where there is none. */
   segments: { milliseconds: number; raw: string }[];
   /** How the terminal ended the connection, if it did within half a second after the answer. */
   closed?: { how: "closed" | "reset"; milliseconds: number };
@@ -966,6 +1044,10 @@ export interface Probed {
   error?: string;
   /** What came before the last segment of the request was sent. */
   early?: string;
+  /** What came then before the answer, and is no part of it. */
+  before?: string;
+  /** What came after the answer, before anything else was sent. */
+  after?: string;
 }
 
 /** Seconds for each probe (our choice: nobody has to do anything). */
@@ -1059,10 +1141,10 @@ async function probeOn(
       timer = setTimeout(stop, timeout * 1000);
       now = one;
       const request = decode(one.sent.join(""));
-      let before: Message = {};
+      const came: { raw: string; message: Message }[] = [];
       const onReceived: OnMessage = (direction, raw, message) => {
-        if (before["AE"] === "11") one.interim = true;
-        before = message;
+        if (came.at(-1)?.message["AE"] === "11") one.interim = true;
+        came.push({ raw, message });
         onMessage(direction, raw, message);
       };
       const answered = receive(socket, request, gap, onReceived, []);
@@ -1084,8 +1166,11 @@ async function probeOn(
       const last = one.segments.at(-1)?.milliseconds;
       Object.assign(one, { status: "answered", answer, milliseconds: last, own });
       delete one.error;
+      clearTimeout(timer);
+      await lookAfter(); // what still comes is no answer to the next request
+      const parts = came.slice(0, 1 + came.findIndex(({ message }) => message === answer));
+      cutAround(one, parts.map(({ raw }) => raw));
     }
-    await lookAfter();
   } catch (error) {
     if (!(error instanceof ExchangeError)) throw error;
     const { status, answer, message } = error;
@@ -1095,13 +1180,28 @@ async function probeOn(
     clearTimeout(timer);
     socket.removeAllListeners().on("error", () => {}).destroy();
   }
-  for (const one of probed) {
-    const came = one.segments.map(({ raw }) => raw).join("");
-    const [ending] = /[\r\n\x04\x06\x18]{1,9}$/.exec(came) ?? [];
-    if (one.status === "answered" && ending) one.ending = ending;
-  }
   const why = now.closed ? "the connection had ended" : "what was sent before has no usable answer";
   for (const one of probed) if (one.error === NOT_SENT) one.error += `, ${why}`;
+}
+
+/** Leaves of what came only the answer, which is these messages, and tells what was around it. */
+function cutAround(one: Probed, parts: readonly string[]): void {
+  const came = one.segments.map(({ raw }) => raw).join("");
+  const start = came.indexOf(parts[0] ?? "");
+  let end = start;
+  for (const part of parts) end = came.indexOf(part, end) + part.length;
+  const [ending = ""] = /^[\r\n\x04\x06\x18]{1,9}/.exec(came.slice(end)) ?? [];
+  end += ending.length;
+  const [before, after] = [came.slice(0, start), came.slice(end)];
+  if (before !== "" && !one.early?.endsWith(before)) one.before = before;
+  if (ending !== "") one.ending = ending;
+  if (after !== "") one.after = after;
+  let at = 0;
+  one.segments = one.segments.flatMap(({ milliseconds, raw }) => {
+    const part = raw.slice(Math.max(0, start - at), Math.max(0, end - at));
+    at += raw.length;
+    return part === "" ? [] : [{ milliseconds, raw: part }];
+  });
 }
 
 /** What {@linkcode probe} found, as a table for people, and below it what went wrong. */
@@ -1131,8 +1231,10 @@ export function probeTable(probed: readonly Probed[]): string {
   const table = [head, ...rows];
   const widths = head.map((_, at) => Math.max(...table.map((row) => row[at]!.length)));
   const lines = table.map((row) => row.map((cell, at) => cell.padEnd(widths[at]!)).join("  "));
-  for (const { probe, early, error } of probed) {
+  for (const { probe, early, before, after, error } of probed) {
     if (early) lines.push(`${probe}: before all was sent came ${shortened(early)}`);
+    if (before) lines.push(`${probe}: before the answer came ${shortened(before)}`);
+    if (after) lines.push(`${probe}: after the answer came ${shortened(after)}`);
     if (error) lines.push(`${probe}: ${error}`);
   }
   return lines.map((line) => `${line.trimEnd()}\n`).join("");

@@ -740,6 +740,89 @@ test("explain() finds the messages in the packets of tcpdump -X", () => {
   assert.deepEqual(found[1]?.verdict, { status: "approved" });
 });
 
+/** What tcpdump -X prints of a packet of TCP that carries a text, to the terminal or from it. */
+function packet(
+  isAsked: boolean,
+  sent: string,
+  { seq = 1, till = 40_000, link = "", padding = "", isIpv6 = false } = {},
+): string {
+  const [source, destination] = isAsked ? [till, 8888] : [8888, till];
+  const head = isIpv6
+    ? Buffer.from(`6000000000000640${"0".repeat(31)}1${"0".repeat(31)}1`, "hex")
+    : Buffer.from("4500000000004000400600007f0000017f000001", "hex");
+  head.writeUInt16BE((isIpv6 ? 20 : 40) + sent.length, isIpv6 ? 4 : 2);
+  const tcp = Buffer.from("0000000000000000000000005018020000000000", "hex");
+  tcp.writeUInt16BE(source, 0);
+  tcp.writeUInt16BE(destination, 2);
+  tcp.writeUInt32BE(seq, 4);
+  const lines = xxd(link + head.toString("latin1") + tcp.toString("latin1") + sent + padding)
+    .replace(/^0000(....):(.*) {2}.*$/gm, "\t0x$1: $2");
+  return `12:01 IP 127.0.0.1.${source} > 127.0.0.1.${destination}: Flags [P.]\n${lines}`;
+}
+
+const [FIRST, REST] = [IDENTIFIED.slice(0, -7), IDENTIFIED.slice(-7)];
+const IN_VALUE = IDENTIFIED.slice(0, 20);
+const ETHERNET = "\0".repeat(12) + "\x08\0";
+
+table<[dump: string, ...messages: string[]]>("explain() puts together what was sent in packets", {
+  "an answer": [
+    packet(true, IDENTIFICATION) + packet(false, FIRST) + packet(true, "") +
+    packet(false, REST, { seq: 40 }),
+    IDENTIFICATION,
+    IDENTIFIED,
+  ],
+  "a request, cut in a value": [
+    packet(true, IDENTIFICATION.slice(0, 20)) +
+    packet(true, IDENTIFICATION.slice(20), { seq: 21 }) + packet(false, IDENTIFIED),
+    IDENTIFICATION,
+    IDENTIFIED,
+  ],
+  "one that was sent again": [
+    packet(false, FIRST) + packet(false, REST, { seq: 40 }) + packet(false, REST, { seq: 40 }),
+    IDENTIFIED,
+  ],
+  "two connections": [
+    packet(false, FIRST) + packet(false, IN_VALUE, { till: 5 }) + packet(false, REST) +
+    packet(false, IDENTIFIED.slice(20), { till: 5 }),
+    IDENTIFIED,
+    IDENTIFIED,
+  ],
+  "with the head and the padding of Ethernet": [
+    packet(false, FIRST, { link: ETHERNET, padding: "\0\0" }) +
+    packet(false, REST, { link: ETHERNET, padding: "\0\0" }),
+    IDENTIFIED,
+  ],
+  "with IPv6": [
+    packet(false, FIRST, { isIpv6: true, padding: "xx" }) + packet(false, REST, { isIpv6: true }),
+    IDENTIFIED,
+  ],
+  "a followed stream": [
+    `00000000  43 5a 30 30 34 30 33 30  30                        CZ004030 0
+    00000000  43 5a 30 30 34 30 33 30  31                        CZ004030 1
+00000009  06                                                 .
+    00000009  41 45 30 30 32 31 30                               AE00210
+`,
+    "CZ0040300",
+    "CZ0040301AE00210",
+  ],
+}, ([dump, ...messages]) => {
+  const found = explain(dump);
+  assert.deepEqual(found.map(({ raw }) => raw), messages);
+  assert.ok(found.every(({ error }) => error === undefined));
+});
+
+test("explain() shows a packet that has only the rest of a message", () => {
+  const found = explain(packet(true, IDENTIFICATION) + packet(false, REST));
+  assert.deepEqual(found.map(({ kind, raw, error }) => [kind, raw, error]), [
+    ["request", IDENTIFICATION, undefined],
+    [
+      "malformed",
+      REST,
+      "at byte 7: expected a message that begins with CZ, got the rest of one",
+    ],
+  ]);
+});
+
 table<[log: string, ...found: [raw: string, before?: string, after?: string][]]>(
   "explain() finds the messages in",
   {
@@ -763,6 +846,7 @@ table<[log: string, ...found: [raw: string, before?: string, after?: string][]]>
     "bytes of UTF-8 that were counted": ["CZ0040300CF002éCD001I", ["CZ0040300CF002Ã©CD001I"]],
     "characters of Latin-1": ["CZ0040300CF001éCD001I", ["CZ0040300CF001éCD001I"]],
     "one line": [DEBIT + APPROVAL, [DEBIT], [APPROVAL]],
+    "what looks like STX": [`\x02${DEBIT}`, [DEBIT, "\x02"]],
     "a message in a value": ["CZ0040300CF009CZ0040300 x", ["CZ0040300CF009CZ0040300", "", " x"]],
     "a message without CZ": ["CD001I\n", ["CD001I"]],
     "lines with and without escapes": [
@@ -852,6 +936,20 @@ table<[text: string, ...errors: (RegExp | undefined)[]]>("explain() says what is
     else assert.equal(error, undefined);
     if (expected) assert.deepEqual([kind, warnings, verdict], ["malformed", [], undefined]);
   }
+});
+
+table<string>("explain() shows a message of a serial line, and says that it is one", {
+  "as it is": `\x02${DEBIT}\x03a`,
+  "escaped, in a log": `12:01 sent \\x02${DEBIT}\\x03a`,
+  "a dump": xxd(`\x06\x02${DEBIT}\x03A`),
+}, (log) => {
+  const [found, ...others] = explain(log);
+  const { kind, raw, message, error, before = "", after } = found!;
+  assert.deepEqual([kind, raw, message, others], ["malformed", DEBIT, DEBIT_MESSAGE, []]);
+  const hint =
+    "this looks like serial framing (STX): over IP a message goes without STX, ETX and LRC";
+  assert.equal(error, `expected a tag of two letters A-Z, got "\\x02"; ${hint}`);
+  assert.ok(before.endsWith("\x02") && /^\x03a$/i.test(after ?? ""));
 });
 
 test("explain() tells the deviations of a request, and what an answer means for it", () => {
@@ -1168,6 +1266,40 @@ slow("probe() tells of an answer to the first segment of a request", async () =>
   for (const [name, one] of probed) {
     if (name !== "in two segments") assert.equal(one.early, undefined, name);
   }
+});
+
+slow("probe() tells what came before an answer and after it, and counts neither", async () => {
+  const late = IDENTIFIED.replace("AE00210", "AE00201AF00207");
+  let asked: Peer | undefined;
+  await using terminal = await listening(async (peer) => {
+    if (await peer.until(/CD001/).then(() => false, () => true)) return;
+    asked = peer;
+    const client = clients.at(-1)!;
+    peer.send("\x06");
+    await eventually(() => client.read.endsWith("\x06"), "the first byte read");
+    peer.send(`${IDENTIFIED}\r\n`);
+    peer.socket.on("data", () => peer.send(`\x06${IDENTIFIED}\r\n`)); // to the second request
+  });
+  const clients = clientsOf(terminal.port);
+  // It comes once the answer is taken as such, and before the next request.
+  let sent: Peer | undefined;
+  const onMessage: ProbeOptions["onMessage"] = (direction) => {
+    if (direction === "received" && sent !== asked) (sent = asked)?.send(late);
+  };
+  const probed = await probeAt(terminal.port, { onMessage });
+  for (const name of ["identification", "two on a connection"]) {
+    const { status, before, after, segments, ending, answer, early } = probed.get(name)!;
+    assert.deepEqual([status, early, before, after], ["answered", undefined, "\x06", late], name);
+    assert.deepEqual([segments.map(({ raw }) => raw), ending], [[`${IDENTIFIED}\r\n`], "\r\n"]);
+    assert.equal(answer?.["AE"], "10");
+  }
+  const second = probed.get("two on a connection, again")!;
+  assert.deepEqual([second.answer?.["AE"], second.before, second.after], ["10", "\x06", undefined]);
+  assert.equal(second.segments.length, 1);
+  const table = probeTable([...probed.values()]);
+  assert.match(table, /^identification +\d+ ms +10 .* CR LF +1 +kept$/m);
+  assert.match(table, /^identification: before the answer came "\\x06"$/m);
+  assert.match(table, /^identification: after the answer came "CZ.*AF00207"$/m);
 });
 
 slow("probe() does not say that a terminal ended what it ended itself", async () => {

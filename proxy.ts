@@ -33,7 +33,7 @@ import { once } from "node:events";
 import net from "node:net";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
-import { whyNotReached } from "./client.ts";
+import { shortened, whyNotReached } from "./client.ts";
 import {
   BETWEEN,
   type Deviation,
@@ -72,6 +72,7 @@ import {
   drawDelay,
   FAULTS,
   formatOutcome,
+  type Gone,
   HALF_CLOSE_WINDOW,
   Journal,
   lostOf,
@@ -106,11 +107,18 @@ import {
 // ---------------------------------------------------------------- options
 
 /** How a recording is played: the options of a terminal that have to do with connections. */
-export type ReplayOptions = Pick<
-  TerminalOptions,
-  | ("host" | "port" | "gap" | "keepAlive" | "maxRequest" | "maxConnections")
-  | ("log" | "logLevel" | "onEvent")
->;
+export interface ReplayOptions extends
+  Pick<
+    TerminalOptions,
+    | ("host" | "port" | "gap" | "keepAlive" | "maxRequest" | "maxConnections")
+    | ("log" | "logLevel" | "onEvent")
+  > {
+  /**
+   * Shows and keeps what is masked otherwise: the values of AA, AB, AC, AM, AN, BH, BI, CF and CG,
+   * and the text of receipts. Default: off. On the wire nothing is ever masked.
+   */
+  unmasked?: boolean;
+}
 
 /**
  * What a proxy does. Outcomes are what is done to the real terminal's answer: faults, hangup, delay
@@ -121,11 +129,6 @@ export interface ProxyOptions extends ReplayOptions, Pick<TerminalOptions, "next
   terminal: string;
   /** What is done to answers for which neither `when` nor `next` says it. Default: nothing. */
   outcome?: OutcomeOrText;
-  /**
-   * Shows and keeps what is masked otherwise: the values of AA, AB, AC, AM, AN, BH, BI, CF and CG,
-   * and the text of receipts. Default: off. On the wire nothing is ever masked.
-   */
-  unmasked?: boolean;
 }
 
 /** Reads outcomes, and refuses those that only a simulated terminal can mean, or any. */
@@ -165,6 +168,9 @@ function check(options: TerminalOptions, who: string, read: ReadOutcome): Settin
   return settings;
 }
 
+const anotherPort = (port: number): string =>
+  `another port than ${port}, on which the proxy listens`;
+
 /** Where the real terminal is. */
 type Place = Pick<Terminal, "host" | "port">;
 
@@ -179,8 +185,7 @@ function readPlace(text: unknown, { host, port }: Settings): Place {
   }
   const own = /^(?:localhost|127\..*|::1|0\.0\.0\.0|::)?$/;
   if (place.port === port && (place.host === host || (own.test(place.host) && own.test(host)))) {
-    const expected = `another port than ${port}, on which the proxy listens`;
-    throw new OptionError("terminal", expected, text);
+    throw new OptionError("terminal", anotherPort(port), text);
   }
   return place;
 }
@@ -279,7 +284,10 @@ function canBe(tag: string, size: number): boolean {
 function maskQuoted(text: string, tag?: string): string {
   const mask = (quoted: string): string =>
     tag === undefined ? maskText(quoted) : maskValue(tag, quoted);
-  return text.replace(/"([^]*)"/, (_, quoted: string) => `"${mask(quoted)}"`);
+  // It is printable, but its escapes are not what is masked.
+  const plain = (quoted: string): string =>
+    quoted.replace(/\\x([0189][\da-f]|7f)/g, (_, hex) => String.fromCharCode(parseInt(hex, 16)));
+  return text.replace(/"([^]*)"/, (_, quoted: string) => `"${printable(mask(plain(quoted)))}"`);
 }
 
 /** What is wrong with a message, which may name only what is shown of it. */
@@ -294,7 +302,7 @@ function maskError(
   const [what = "", ...hints] = message.replace(/^at byte \d+: /, "").split(";");
   const told = isShown(end)
     ? what
-    : what.replace(/\b[A-Z]{2}\b|\d/g, (found) => "*".repeat(found.length));
+    : what.replace(/(".*")|\b[A-Z]{2}\b|\d/g, (all, quoted) => quoted ?? "*".repeat(all.length));
   const kept = !before || isShown(before.at) ? hints : [];
   return new ProtocolError(maskQuoted([told, ...kept].join(";")), at);
 }
@@ -333,6 +341,11 @@ type Shown = typeof MASKING;
 
 const same = <Value>(value: Value): Value => value;
 const UNMASKED: Shown = { raw: same, received: same, deviations, outcome: same };
+
+function shownBy({ unmasked = false }: ReplayOptions): Shown {
+  if (typeof unmasked !== "boolean") throw new OptionError("unmasked", "true or false", unmasked);
+  return unmasked ? UNMASKED : MASKING;
+}
 
 /** A text as the message that it is, as far as it can be read. */
 function wireMessage(raw: string): WireMessage {
@@ -461,6 +474,8 @@ const ANSWER_GAP = 100;
 const CONNECT_TIMEOUT = 10_000;
 /** Requests of a connection that may wait for answers; older ones count as not answered (our choice). */
 const MAX_WAITING = 100;
+/** Messages after the answer to a request that are told, without being asked for (our choice). */
+const MAX_UNASKED = 20;
 
 /** A request on its way to the terminal, until its answer is through. */
 interface Turn extends Session {
@@ -475,6 +490,8 @@ interface Turn extends Session {
   sent: string;
   /** What it had been sent when it left, if it left before the whole answer. */
   gone?: string;
+  /** How many messages came after its answer that nobody had asked for. */
+  unasked: number;
 }
 
 /** Milliseconds since the last byte of a request. */
@@ -588,6 +605,13 @@ class Relay {
     }, CONNECT_TIMEOUT);
     terminal.on("connect", () => {
       clearTimeout(patience);
+      const { localAddress, remoteAddress = "", remotePort = 0 } = terminal;
+      const isHere = remoteAddress === localAddress && remotePort === this.#pos.localPort;
+      const isEverywhere = /^(?:|::|0\.0\.0\.0)$/.test(script.host);
+      if (isHere && (isEverywhere || remoteAddress.endsWith(this.#pos.localAddress ?? ""))) {
+        terminal.destroy(new Error(`expected ${anotherPort(remotePort)}`));
+        return;
+      }
       isConnected = true;
       prepare(terminal, script);
       onTried(true);
@@ -622,12 +646,9 @@ class Relay {
     const ear = this.#answered;
     // A terminal that answers has got the whole request.
     if (BETWEEN.exec(text)?.[0] !== text) void this.#turn;
-    const isPassed = this.#held === 0 && !this.#turns.some(({ outcome }) => outcome);
-    if (isPassed) {
-      if (ear.passed < ear.text.length) this.#write(ear.text.slice(ear.passed)); // was held
-      this.#write(chunk);
-    }
-    ear.hear(text, isPassed);
+    const isFree = this.#held === 0 && !this.#turns.some(({ outcome }) => outcome);
+    if (isFree && ear.passed < ear.text.length) this.#write(ear.text.slice(ear.passed)); // was held
+    ear.hear(text, isFree && this.#write(chunk));
   }
 
   /** Sends to the POS, and waits with the terminal if it does not read; tells whether it is there. */
@@ -785,6 +806,7 @@ class Relay {
       arrived,
       outcome: changes(outcome) ? outcome : undefined,
       sent: "",
+      unasked: 0,
     };
     turn.transaction = journal.request(turn, told);
     if (isLate) return journal.over(turn);
@@ -811,12 +833,18 @@ class Relay {
     const isInterim = turn !== undefined && !received.error && received.message["AE"] === "11" &&
       turn.request["BA"] !== "1";
     const outcome = isInterim ? undefined : turn?.outcome;
-    if (!outcome && unsent !== "") this.#afterHeld(() => void this.#write(unsent));
     const { raw, message, error } = shown.received(received, isDoubtful);
     if (!turn) {
+      if (unsent !== "") this.#afterHeld(() => void this.#write(unsent));
       const last = this.#last;
       if (!last) return journal.between(this.#number, "terminal", raw + ending, dateOf(at));
-      const text = `the terminal sent without being asked: "${printable(raw)}"`;
+      last.unasked++;
+      if (last.unasked > MAX_UNASKED + 1) return;
+      if (last.unasked > MAX_UNASKED) {
+        const text = "the terminal sends on without being asked, which is told no more";
+        return journal.warn(last, { code: "more", text });
+      }
+      const text = `the terminal sent without being asked: ${shortened(raw)}`;
       const came = { raw: raw + ending, milliseconds: Math.round(at - last.arrived) };
       return journal.warn(last, { code: "unasked", text }, "warn", came);
     }
@@ -829,7 +857,12 @@ class Relay {
       ...(segments.length > 1 && { segments }),
       verdict: verdictOf(turn.request, { ...received, message, ...(error && { error }) }),
     };
-    if (isInterim) return journal.answer(turn, answer, milliseconds, dateOf(at));
+    if (isInterim) {
+      return this.#send(unsent, (isThere) => {
+        const sent: Sent = { ...answer, ...(!isThere && { lost: "all" }) };
+        journal.answer(turn, sent, milliseconds, dateOf(at));
+      });
+    }
     this.#turns.shift();
     this.#last = turn;
     this.#isWithheld = outcome?.fault === "silent";
@@ -839,15 +872,25 @@ class Relay {
       this.#terminal?.pause(); // so that little is held behind it
       return this.#afterHeld(() => this.#change(turn, outcome, heard));
     }
-    const { gone } = turn;
-    const isPart = gone !== undefined && gone !== "" && gone.length < received.raw.length;
-    journal.due(turn, answer, isPart ? milliseconds : undefined);
-    const sent: Sent = isPart
-      ? { ...wireMessage(shown.raw(gone)), lost: "rest" }
-      : { ...answer, ...(gone !== undefined && { lost: "all" }) };
-    journal.answer(turn, sent, milliseconds, dateOf(at));
-    this.#tell(answer, milliseconds);
-    this.#over(turn);
+    this.#send(unsent, (isThere) => {
+      const { gone } = turn;
+      const isPart = gone !== undefined && gone !== "" && gone.length < received.raw.length;
+      journal.due(turn, answer, isPart ? milliseconds : undefined);
+      const isLost = gone !== undefined || !isThere;
+      const sent: Sent = isPart
+        ? { ...wireMessage(shown.raw(gone)), lost: "rest" }
+        : { ...answer, ...(isLost && { lost: "all" }) };
+      journal.answer(turn, sent, milliseconds, dateOf(at));
+      this.#tell(answer, milliseconds);
+      this.#over(turn);
+    });
+  }
+
+  /** Sends what has not been passed on, after what is held; then tells whether the POS was there. */
+  #send(unsent: string, onSent: (isThere: boolean) => void): void {
+    if (unsent === "") onSent(true);
+    else if (this.#held === 0) onSent(this.#write(unsent));
+    else this.#afterHeld(() => onSent(this.#write(unsent)));
   }
 
   /** Tells what an answer means. */
@@ -958,16 +1001,15 @@ export interface Proxy extends Terminal {
  * @throws {ListenError} It cannot listen there.
  */
 export async function startProxy(options: ProxyOptions): Promise<Proxy> {
-  const { terminal, unmasked = false, ...others } = options;
+  const { terminal, unmasked: _, ...others } = options;
   const settings = check(others, "the real terminal", readChange);
   const place = readPlace(terminal, settings);
-  if (typeof unmasked !== "boolean") throw new OptionError("unmasked", "true or false", unmasked);
+  const shown = shownBy(options);
   const script: Settings = { ...settings, next: [...settings.next] };
   const words = (outcome: Outcome): string => formatOutcome(outcome).replace(/^success,?/, "");
   const journal = new Journal(settings, words);
   let reached: boolean | undefined;
   const onTried = (isThere: boolean): void => void (reached ||= isThere);
-  const shown = unmasked ? UNMASKED : MASKING;
   const shared: Shared = { script, journal, place, shown, onTried };
   const listening = await acceptAll(
     script,
@@ -1004,6 +1046,8 @@ interface Exchange {
   connection: string;
   transaction: number | undefined;
   request: Wire;
+  /** What the terminal sent before it answered, that is no message. */
+  before?: string;
   interim?: Wire;
   answer?: Wire;
   /** Whether the POS was sent something else than the answer. */
@@ -1043,6 +1087,7 @@ function readEvent(text: string): Recorded | undefined {
 /** Reads a recording: the lines that `--json` prints, of one run or of several. */
 function readRecording(text: string, option = "recording"): Exchange[] {
   const exchanges: Exchange[] = [];
+  const greetings = new Map<string, string>(); // by connection, before its first request is told
   let run = 0;
   for (const [index, lineText] of text.split("\n").entries()) {
     if (lineText.trim() === "") continue;
@@ -1055,21 +1100,28 @@ function readRecording(text: string, option = "recording"): Exchange[] {
     const { event, connection: number, transaction, code, by, reset = false, ...wire } = recorded;
     if (event === "listening") run++;
     const connection = `${run}/${number}`;
+    const isBetween = event === "between" && by === "terminal";
     if (event === "request" || event === "invalid") {
-      exchanges.push({ line, connection, transaction, request: wire });
+      const before = greetings.get(connection);
+      greetings.delete(connection);
+      exchanges.push({ line, connection, transaction, request: wire, ...(before && { before }) });
       continue;
     }
     const exchange = exchanges.findLast((one) =>
       one.connection === connection &&
       (event === "closed" || event === "between" || one.transaction === transaction)
     );
-    if (!exchange) continue;
+    if (!exchange) {
+      if (isBetween) greetings.set(connection, (greetings.get(connection) ?? "") + wire.raw);
+      continue;
+    }
     if (event === "due" || (event === "answer" && !exchange.isChanged)) {
       if (exchange.answer) exchange.interim = exchange.answer;
       exchange.answer = wire;
       exchange.isChanged = event === "due";
     } else if (code === "unasked") exchange.others = (exchange.others ?? 0) + 1;
-    else if (event === "between" && by === "terminal" && exchange.answer && !exchange.others) {
+    else if (isBetween && !exchange.answer) exchange.before = (exchange.before ?? "") + wire.raw;
+    else if (isBetween && exchange.answer && !exchange.others) {
       exchange.answer = withLater(exchange.answer, wire);
     } else if (event === "closed" && by && !exchange.isChanged) {
       exchange.closed = { by, milliseconds: wire.milliseconds, reset };
@@ -1097,7 +1149,7 @@ function readExchanges(text: string, option?: string): Exchange[] {
 
 // ---- playing one
 
-/** Tags that may differ from the recorded request: what changes from payment to payment. */
+/** Tags whose values may differ from the recorded request: what changes from payment to payment. */
 const FREE: ReadonlySet<string> = new Set([..."CA CB CH CJ ID IM ZT".split(" "), ...MASKED]);
 
 /** What of a request decides which recorded one it is like; all of one that is malformed. */
@@ -1105,14 +1157,44 @@ function likeness(raw: string): string {
   const shown = maskRaw(raw); // which a recording has
   const { fields, rest } = cutFields(shown);
   if (rest !== "") return shown;
-  const fixed = fields.filter(({ tag }) => !FREE.has(tag));
-  return fixed.map(({ tag, value }) => `${tag} ${value}`).sort().join(", ");
+  return fields.map(({ tag, value }) => FREE.has(tag) ? tag : `${tag} ${value}`).sort().join(", ");
+}
+
+/** Is told all, and tells it as it may be shown. */
+class ShownJournal extends Journal {
+  readonly #shown: Shown;
+
+  constructor(settings: Settings, shown: Shown) {
+    super(settings);
+    this.#shown = shown;
+  }
+
+  #show(sent: Sent): Sent {
+    return { ...sent, ...wireMessage(this.#shown.raw(sent.raw)) };
+  }
+
+  override request(session: Session, received: Received): number {
+    return super.request(session, this.#shown.received(received, false));
+  }
+
+  override due(session: Session, answer: Sent, milliseconds?: number): void {
+    super.due(session, this.#show(answer), milliseconds);
+  }
+
+  override answer(session: Session, sent: Sent, milliseconds: number, at?: Date): void {
+    super.answer(session, this.#show(sent), milliseconds, at);
+  }
+
+  override gone(session: Session, { milliseconds, sent }: Gone): void {
+    super.gone(session, { milliseconds, sent: this.#shown.raw(sent) });
+  }
 }
 
 /**
- * Plays a recording: a request that is the same as a recorded one, but for amount, register, private
- * data and identifiers, gets its answer, with those of the request in it, in the segments and after
- * the pauses of the recording. Several that are alike take turns. Others get AE 01, AF 12.
+ * Plays a recording: a request with the tags of a recorded one, and the same values but for amount,
+ * register, private data and identifiers, gets its answer, with those of the request in it, in the
+ * segments and after the pauses of the recording. Several that are alike take turns. Others get AE
+ * 01, AF 12.
  *
  * @param recording The lines that `proxy.ts --json` has printed.
  * @throws {OptionError} A line is no event, or an option is not as it must be.
@@ -1122,7 +1204,9 @@ export async function startReplay(
   recording: string,
   options: ReplayOptions = {},
 ): Promise<Terminal> {
-  const settings = check(options, "the recording", readNothing);
+  const { unmasked: _, ...others } = options;
+  const settings = check(others, "the recording", readNothing);
+  const shown = shownBy(options);
   const script: Settings = { ...settings, next: [] };
   const recorded = new Map<string, Exchange[]>();
   for (const exchange of readExchanges(recording)) {
@@ -1130,18 +1214,24 @@ export async function startReplay(
     recorded.set(key, [...recorded.get(key) ?? [], exchange]);
   }
   const turns = new Map<string, number>();
-  const journal = new Journal(settings);
-  const listening = await serve(settings, (received, session) => {
-    const key = likeness(received.raw);
-    const alike = recorded.get(key) ?? [];
-    const turn = turns.get(key) ?? 0;
-    const exchange = alike[turn % alike.length];
-    turns.set(key, turn + 1);
-    if (exchange) return replyOf(exchange, received.message);
-    const text = `the recording has no request with ${printable(key)}`;
-    journal.warn(session, { code: "not-recorded", text });
-    return { answer: unknownAction(received.message) };
-  }, journal);
+  const journal = new ShownJournal(settings, shown);
+  const judge = (received: Received): Deviation[] => shown.deviations(received, false);
+  const listening = await serve(
+    settings,
+    (received, session) => {
+      const key = likeness(received.raw);
+      const alike = recorded.get(key) ?? [];
+      const turn = turns.get(key) ?? 0;
+      const exchange = alike[turn % alike.length];
+      turns.set(key, turn + 1);
+      if (exchange) return replyOf(exchange, received.message);
+      const text = `the recording has no request with ${printable(key)}`;
+      journal.warn(session, { code: "not-recorded", text });
+      return { answer: unknownAction(received.message) };
+    },
+    journal,
+    judge,
+  );
   journal.listening(listening.host, listening.port, `playing ${recorded.size} kinds of requests`);
   const steered = { ...UNSTEERED, script, forget: () => turns.clear() };
   return terminalOf(settings, steered, journal, listening, readNothing, []);
@@ -1204,9 +1294,12 @@ function cutAs(
 
 /** Something in which the simulated terminal differs from the recorded one. */
 export interface Difference {
+  /** Whether it is about the AE 11 that came first. */
+  interim?: true;
   /** In what. */
   what:
     | "answer"
+    | "before"
     | "interim"
     | "tags"
     | "order"
@@ -1228,7 +1321,7 @@ export interface Difference {
 export interface Comparison {
   /** The line of the recording that the request is on, from 1. */
   line: number;
-  /** The request. */
+  /** The request, masked. */
   request: Readonly<Message>;
   /** The outcome that the simulated terminal was given, for its answer to be like the recorded. */
   outcome: string;
@@ -1298,15 +1391,17 @@ export async function compareRecording(
     const [own] = readRecording(events);
     const differences = differencesOf(exchange, own);
     const isLeft = isEnded && !till.writableEnded;
-    if (leaves !== isLeft && (closed || isLeft)) {
-      const told = (closes: boolean): string => closes ? "closes the connection" : "keeps it open";
-      differences.push({ what: "closed", recorded: told(leaves), simulated: told(isLeft) });
+    const told = (closes: boolean, resets = false): string =>
+      !closes ? "keeps it open" : resets ? "resets the connection" : "closes the connection";
+    const [recorded, simulated] = [told(leaves, closed?.reset), told(isLeft, !!till.errored)];
+    if (recorded !== simulated && (closed || isLeft)) {
+      differences.push({ what: "closed", recorded, simulated });
     }
     if (closed || isLeft) {
       tills.delete(connection);
       till.destroy();
     }
-    const { message } = request;
+    const { message } = wireMessage(maskRaw(request.raw)); // the report is sent to others
     comparisons.push({ line, request: message, outcome: formatOutcome(outcome), differences });
   }
   for (const till of tills.values()) till.destroy();
@@ -1335,7 +1430,9 @@ async function ends(till: net.Socket, within: number): Promise<boolean> {
 /** The outcome that makes the simulated terminal answer like a recorded one, but for its habits. */
 function outcomeOf({ request: { message: request }, interim, answer }: Exchange): Outcome {
   if (!answer) return {};
-  const { AE: status, AF: reason = "", CC: application, CI: mode, CB: paid } = answer.message;
+  const known = Object.entries(answer.message).filter(([, value]) => !isMasked(value));
+  const said: Message = Object.fromEntries(known);
+  const { AE: status, AF: reason = "", CC: application, CI: mode, CB: paid } = said;
   const isLate = answer.milliseconds >= AT_ONCE;
   const when = { delay: isLate ? LATER : 0, ...(interim && { pending: true }) };
   if (status === "01") return { failure: /^\d\d/.exec(reason)?.[0] ?? "07", ...when };
@@ -1364,22 +1461,54 @@ function differencesOf(recorded: Exchange, simulated?: Exchange): Difference[] {
     if (one ?? other) compare("answer", one ? "one" : none, other ? "one" : "none");
     return found;
   }
-  const answers = ({ others = 0 }: Exchange): string => others > 0 ? `${1 + others}` : "one";
+  const answers = ({ answer, others = 0 }: Exchange): string =>
+    (others > 0 ? `${1 + others}` : "one") + (answer && isMalformed(answer) ? ", malformed" : "");
   compare("answer", answers(recorded), simulated ? answers(simulated) : "none");
+  compare("before", recorded.before ?? "", simulated?.before ?? "");
   const status = (interim?: Wire): string => interim ? `AE ${interim.message["AE"]}` : "";
   compare("interim", status(recorded.interim), status(simulated?.interim));
-  const [tags, others] = [Object.keys(one.message), Object.keys(other.message)];
+  if (recorded.interim && simulated?.interim) {
+    const ofInterim = wireDifferences(recorded.interim, simulated.interim);
+    found.push(...ofInterim.map((one) => ({ interim: true as const, ...one })));
+  }
+  return [...found, ...wireDifferences(one, other)];
+}
+
+/** Whether of a recorded value only its size is known. */
+function isMasked(value: string): boolean {
+  return /^\*+$/.test(value);
+}
+
+/** Whether a message is none, at least not to its end. */
+function isMalformed({ raw }: Wire): boolean {
+  const { rest } = cutFields(raw);
+  return BETWEEN.exec(rest)?.[0] !== rest;
+}
+
+/** In what a message of the simulated terminal differs from a recorded one. */
+function wireDifferences(one: Wire, other: Wire): Difference[] {
+  const found: Difference[] = [];
+  const compare = (what: Difference["what"], one: string, other: string, tag?: string): void => {
+    if (one !== other) found.push({ what, ...(tag && { tag }), recorded: one, simulated: other });
+  };
+  const tagsOf = ({ raw }: Wire): string[] => {
+    const all = cutFields(raw).fields.map(({ tag }) => tag);
+    return all.map((tag, at) => all.indexOf(tag) < at ? `${tag} again` : tag);
+  };
+  const [tags, others] = [tagsOf(one), tagsOf(other)];
   const both = (all: string[]): string =>
     all.filter((tag) => tags.includes(tag) && others.includes(tag)).join(" ");
   const only = (all: string[], not: string[]): string =>
     all.filter((tag) => !not.includes(tag)).join(" ");
-  compare("tags", only(tags, others), only(others, tags));
+  // Of what is malformed, which tags it would have is not known.
+  if (!isMalformed(one)) compare("tags", only(tags, others), only(others, tags));
   compare("order", both(tags), both(others));
   for (const tag of tags) {
     const [value = "", ours] = [one.message[tag], other.message[tag]];
     if (ours === undefined || tag === "CG") continue; // which is the shop's
-    if (BY_SIZE.has(tag)) compare("size", `${value.length}`, `${ours.length}`, tag);
-    else compare("value", value, ours, tag);
+    const isBySize = BY_SIZE.has(tag) || isMasked(value);
+    if (isBySize) compare("size", `${value.length}`, `${ours.length}`, tag);
+    else compare("value", maskValue(tag, value), maskValue(tag, ours), tag);
   }
   compare("ending", one.ending ?? "", other.ending ?? "");
   const count = ({ segments }: Wire): string => `${segments.length || 1}`;
@@ -1394,8 +1523,8 @@ function differencesOf(recorded: Exchange, simulated?: Exchange): Difference[] {
 function comparisonText({ line, request, outcome, differences }: Comparison): string {
   const what = `line ${line}: ${requestText(request)}, simulated as ${outcome}`;
   if (differences.length === 0) return `${what}: no difference\n`;
-  const rows = differences.map(({ what, tag, recorded, simulated }) => {
-    const about = what === "size" ? `${tag}, size` : tag ?? what;
+  const rows = differences.map(({ interim, what, tag, recorded, simulated }) => {
+    const about = (interim ? "AE 11, " : "") + (what === "size" ? `${tag}, size` : tag ?? what);
     return `  ${about}: recorded ${recorded || "none"}, simulated ${simulated || "none"}`;
   });
   return `${[what, ...rows].map(printable).join("\n")}\n`;
@@ -1437,7 +1566,7 @@ const OPTIONS = {
     help:
       "tell where the simulated terminal differs from the recording on stdin; exit status 1 if it does",
   },
-  unmasked: { help: "with --terminal: show and record what is masked otherwise" },
+  unmasked: { help: "not with --compare: show and record what is masked otherwise" },
 } satisfies Options;
 
 /** What the command was asked to do. */
@@ -1467,14 +1596,14 @@ async function startCommand(asked: Asked, isJson: boolean): Promise<Terminal> {
     const expected = "one of --terminal HOST, --replay and --compare";
     throw new OptionError("terminal", expected, words.join(", ") || undefined);
   }
-  if (unmasked && terminal === undefined) throw new OptionError("unmasked", "--terminal", words[0]);
+  if (unmasked && compare) throw new OptionError("unmasked", "--terminal or --replay", words[0]);
   if (model !== undefined && !compare) throw new OptionError("model", "--compare", words[0]);
   if (terminal !== undefined) {
     return startProxy({ ...options as ReplayOptions, terminal, unmasked });
   }
   if (replay) {
     check(options, "the recording", readNothing);
-    return startReplay(await readStdin("replay"), options as ReplayOptions);
+    return startReplay(await readStdin("replay"), { ...options as ReplayOptions, unmasked });
   }
   const { outcome = {}, ...others } = options;
   readNothing(outcome as Outcome);

@@ -641,6 +641,40 @@ slow("what a terminal sends without being asked goes through, and is told", asyn
   assert.ok(seen.log.includes("info #1 the terminal sent between messages: \\x06\\x04"));
 });
 
+slow("of what is sent without being asked little is kept, and all goes through", async () => {
+  const messages = Array.from(
+    { length: 30 },
+    (_, at) => encodeText({ ...DEBIT_MESSAGE, AE: "10", CH: `${at}`, XX: "x".repeat(999) }),
+  );
+  const flood = `${messages.join("\n")}\n`;
+  await using real = await listening(async (peer) => {
+    await peer.until(/11245/);
+    peer.send(APPROVAL);
+    await happened(seen.events, "answer");
+    peer.send(flood);
+  });
+  await using seen = await proxyTo(real.port);
+  await using till = await Peer.connect(seen.port);
+  till.send(DEBIT);
+  await came(till, APPROVAL + flood);
+  assert.equal(till.text, APPROVAL + flood);
+  await till[Symbol.asyncDispose]();
+  await closed(seen.events);
+  const [transaction] = seen.proxy.transactions;
+  const warnings = transaction?.warnings ?? [];
+  const codes = [...Array.from({ length: 20 }, () => "unasked"), "more"];
+  assert.deepEqual(warnings.map(({ code }) => code), codes);
+  const [first, last] = [warnings[0]?.text, warnings.at(-1)?.text];
+  assert.equal(first, `the terminal sent without being asked: "${messages[0]!.slice(0, 80)}..."`);
+  assert.equal(last, "the terminal sends on without being asked, which is told no more");
+  const told = seen.events.filter((event) => event.event === "warning");
+  assert.deepEqual(
+    told.slice(0, 20).map(({ raw }) => raw),
+    messages.slice(0, 20).map((one) => `${one}\n`),
+  );
+  assert.equal(told.length, 21);
+});
+
 slow("what comes between messages is told, of either side, and with its time", async () => {
   await using real = await listening(async (peer) => {
     peer.send("\x04");
@@ -756,6 +790,16 @@ slowTable(
       `${DEBIT}AE00210CC010001AA0164970101234560014`,
       `${DEBIT}AE00210CC010001AA016****************`,
       'at byte 85: expected a tag of two letters A-Z, got "*"; perhaps the length of CC before it, 010, is too short',
+    ],
+    "a control character": [
+      `${DEBIT}CF001x\x02`,
+      `${DEBIT}CF001*\x02`,
+      'at byte 69: expected a tag of two letters A-Z, got "\\x02"; perhaps the length of CF before it, 001, is too short',
+    ],
+    "a character that is no ASCII": [
+      `${DEBIT}CF001x\x9f`,
+      `${DEBIT}CF001**`,
+      'at byte 69: expected a tag of two letters A-Z, got "*"; perhaps the length of CF before it, 001, is too short',
     ],
     "cut": [
       `${DEBIT}AE00210AA0164970101234560014AC006XYZ123CC00300`,
@@ -1119,6 +1163,30 @@ slow(
   },
 );
 
+slowTable("an answer behind one whose connection was closed is told as lost", {
+  "that comes while the other is sent": 0,
+  "that comes after": 250,
+}, async (pause) => {
+  await using real = await listening(async (peer) => {
+    await peer.until(/11245[^]*22200/);
+    peer.send(APPROVAL);
+    await sleep(pause);
+    peer.send(APPROVAL.replace("11245", "22200"));
+  });
+  await using seen = await proxyTo(real.port, { next: ["truncate"] });
+  // So the first half is sent, and the till does not close at once when the proxy does.
+  const socket = net.connect({ port: seen.port, host: "127.0.0.1", allowHalfOpen: true });
+  await once(socket, "connect");
+  await using till = new Peer(socket);
+  till.send(DEBIT + DEBIT.replace("11245", "22200"));
+  await happened(seen.events, "answer", 2);
+  assert.equal(till.text, APPROVAL.slice(0, -1));
+  const told = seen.events.filter((event) => event.event === "answer");
+  assert.deepEqual(told.map(({ lost }) => lost), [undefined, "all"]);
+  assert.ok(seen.log.some((line) => line.startsWith("info #1 not sent: CZ")));
+  assert.ok(!seen.log.some((line) => line.startsWith("info #1 sent: CZ")));
+});
+
 slow("an AE 11 goes out before an answer that is broken", async () => {
   await using real = await terminalWith({ outcome: "pending,delay=0.3" });
   await using seen = await proxyTo(real.port, { outcome: "truncate" });
@@ -1226,6 +1294,30 @@ test(
   },
 );
 
+test("a terminal that is the proxy itself, by an address of this machine", patience, async () => {
+  const server = net.createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as net.AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  const log: string[] = [];
+  await using proxy = await startProxy({
+    port,
+    host: "127.0.0.1",
+    terminal: `[::ffff:127.0.0.1]:${port}`, // which is no address that is known to be its own
+    logLevel: "debug",
+    log: (level, text) => void log.push(`${level} ${text}`),
+  });
+  await using till = await Peer.connect(port);
+  till.send(DEBIT);
+  assert.equal(await till.closed, "ended");
+  await sleep(200);
+  const why = `cannot reach the terminal at ::ffff:127.0.0.1 port ${port}: ` +
+    `expected another port than ${port}, on which the proxy listens; check its`;
+  assert.ok(log.some((line) => line.startsWith(`error #1 ${why}`)), log.join("\n"));
+  assert.equal(log.filter((line) => line.includes(" connected from ")).length, 2);
+  assert.equal(proxy.reached, false);
+});
+
 // ---------------------------------------------------------------- what is played
 
 sideBySide();
@@ -1304,15 +1396,55 @@ slow("a field without a value, of the terminal or of a till, is played as it is"
   assert.equal(await till.until(/AI000$/), `${DEBIT}CF000AE00210AI000`);
 });
 
+slow("what is played is masked as what goes through is, or shown with --unmasked", async () => {
+  const answer = encodeText({ ...DEBIT_MESSAGE, AE: "10", ...SECRETS });
+  const recording = exchanged(WITH_SECRETS, { raw: answer }) +
+    exchanged(DEBIT, { raw: `${answer.slice(0, -1)}` });
+  for (const unmasked of [false, true]) {
+    const told: string[] = [];
+    await using terminal = await startReplay(recording, {
+      port: 0,
+      host: "127.0.0.1",
+      unmasked,
+      log: (_, text) => void told.push(text),
+      onEvent: (event) => void told.push(jsonLine(event)),
+    });
+    const said = await ask(terminal.port, WITH_SECRETS);
+    assert.equal(said["BI"], SECRETS["BI"]); // on the wire nothing is masked
+    for (const raw of [`${DEBIT}\n`, `${WITH_SECRETS}?\n`]) {
+      await using till = await Peer.connect(terminal.port);
+      till.send(raw);
+      await till.until(/AE002/);
+      await till[Symbol.asyncDispose]();
+    }
+    await eventually(() => terminal.transactions.every(({ ended }) => ended), "over");
+    told.push(JSON.stringify(terminal.transactions));
+    const found = traces(told.join("\n").replace(/(port"?:?) ?\d+/g, "$1"));
+    assert.deepEqual(found.length > 0, unmasked, found.join());
+    assert.equal(terminal.transactions.length, 3);
+  }
+});
+
 slow("a request that is like none gets AE 01 AF 12, and what was asked is told", async () => {
   await using terminal = await played(exchanged(DEBIT, { raw: APPROVAL }));
   const request = { ...DEBIT_MESSAGE, CK: "100" };
   const { BA: _, ...echo } = DEBIT_MESSAGE;
   assert.deepEqual(await ask(terminal.port, request), { ...echo, AE: "01", AF: "12" });
   const [transaction] = terminal.terminal.transactions;
-  const text = "the recording has no request with BA 0, CD 0, CE 978, CK 100, CZ 0300";
+  const text = "the recording has no request with BA 0, CA, CB, CD 0, CE 978, CJ, CK 100, CZ 0300";
   assert.deepEqual(transaction?.warnings, [{ code: "not-recorded", text }]);
   assert.ok(terminal.log.includes(`warn #1 ${text}`));
+});
+
+slowTable("a request that has other tags than a recorded one is not like it", {
+  "no amount": { ...DEBIT_MESSAGE, CB: "" },
+  "no identifier": { ...DEBIT_MESSAGE, CJ: "" },
+  "a reference more": { ...DEBIT_MESSAGE, CF: "other" },
+}, async (request) => {
+  await using terminal = await played(exchanged(DEBIT, { raw: APPROVAL }));
+  const tags = Object.entries(request).filter(([, value]) => value !== "");
+  const { AE, AF } = await ask(terminal.port, Object.fromEntries(tags));
+  assert.deepEqual([AE, AF], ["01", "12"]);
 });
 
 slow("several that are alike take turns, and start anew after a reset", async () => {
@@ -1496,9 +1628,11 @@ table(
       /^outcome: expected none: the recording decides that, got "success,split"$/,
     ],
     "a duration": ["", { duration: 1 }, /^duration: expected none: the recording decides that/],
+    "unmasked": ["", { unmasked: 1 }, /^unmasked: expected true or false, got 1$/],
   } satisfies Record<string, [string, object, RegExp]>,
   async ([recording, options, pattern]) => {
-    await assert.rejects(startReplay(recording, { port: 0, ...options }), (error) => {
+    const all = { port: 0, ...options } as object;
+    await assert.rejects(startReplay(recording, all), (error) => {
       assert.ok(error instanceof OptionError, String(error));
       assert.match(error.message, pattern);
       return true;
@@ -1714,6 +1848,86 @@ slow("a terminal that answered more than once, and one whose line end came later
   ]);
 });
 
+const REFUSAL = encodeText({ ...DEBIT_MESSAGE, AE: "01", AF: "04" });
+
+slowTable(
+  "what is wrong with an answer as a whole is told",
+  {
+    "a tag twice": [exchanged(DEBIT, { raw: `${REFUSAL}AF00205` }), [
+      { what: "tags", recorded: "AF again", simulated: "" },
+    ]],
+    "garbage": [exchanged(DEBIT, { raw: "\x15?!" }), [
+      { what: "answer", recorded: "one, malformed", simulated: "one" },
+    ]],
+    "malformed from a byte on": [
+      exchanged(DEBIT, { raw: encodeText({ ...DEBIT_MESSAGE, CZ: "0301", AE: "01" }) + "AF0" }),
+      [
+        { what: "answer", recorded: "one, malformed", simulated: "one" },
+        { what: "value", tag: "CZ", recorded: "0301", simulated: "0300" },
+      ],
+    ],
+    "bytes before it": [
+      line("request", 1, 1, { raw: DEBIT }) +
+      jsonLine({ event: "between", connection: 1, by: "terminal", raw: "\x06", milliseconds: 3 }) +
+      jsonLine({ event: "between", connection: 1, by: "pos", raw: "\x05", milliseconds: 4 }) +
+      line("answer", 1, 1, { raw: REFUSAL, milliseconds: 9 }),
+      [{ what: "before", recorded: "\x06", simulated: "" }],
+    ],
+    "bytes before it, which came before the request was read": [
+      jsonLine({ event: "between", connection: 1, by: "terminal", raw: "\x06" }) +
+      exchanged(DEBIT, { raw: REFUSAL }),
+      [{ what: "before", recorded: "\x06", simulated: "" }],
+    ],
+    "a reset after it": [
+      exchanged(DEBIT, { raw: REFUSAL }, { by: "terminal", milliseconds: 5, reset: true }),
+      [{ what: "closed", recorded: "resets the connection", simulated: "keeps it open" }],
+    ],
+  } satisfies Record<string, [string, object[]]>,
+  async ([recording, differences]) => {
+    const [comparison] = await compareRecording(recording);
+    assert.deepEqual(comparison?.differences, differences);
+  },
+);
+
+slow("a report has nothing of the private data of a recording that is not masked", async () => {
+  const answer = { ...DEBIT_MESSAGE, ...SECRETS, AE: "01", AF: "04" };
+  const more = `${DEBIT}CH020AA016${SECRETS["AA"]}`.slice(0, -1);
+  const recording = exchanged(WITH_SECRETS, { raw: encodeText(answer) }) +
+    exchanged(more, { raw: `${REFUSAL}CH006AC066Q` });
+  const report = await compareRecording(recording);
+  assert.deepEqual(traces(JSON.stringify(report)), []);
+  assert.equal(report[0]?.request["BH"], "*".repeat(12));
+});
+
+slow("of a value that is masked only the size is compared", async () => {
+  // As of an answer that is malformed behind it, or cut.
+  for (const status of ["10", "**"]) {
+    const raw = `${DEBIT.slice(0, -5)}*****AE002${status}CC003***CI002**AC006******C`;
+    const [comparison] = await compareRecording(exchanged(DEBIT, { raw }));
+    assert.deepEqual(comparison?.differences, [
+      { what: "answer", recorded: "one, malformed", simulated: "one" },
+      { what: "size", tag: "CI", recorded: "2", simulated: "1" },
+    ]);
+    assert.equal(comparison?.outcome, "success,delay=0");
+  }
+});
+
+slow("an AE 11 that came first is held against ours as an answer is", async () => {
+  const { CB: _, ...others } = DEBIT_MESSAGE;
+  const interim = { raw: encodeText({ ...others, AE: "11", XX: "1" }), milliseconds: 2_000 };
+  const recording = line("request", 1, 1, { raw: DEBIT }) +
+    line("answer", 1, 1, { ...interim, ending: "\n" }) +
+    line("answer", 1, 1, { raw: REFUSAL, milliseconds: 4_000 });
+  const [comparison] = await compareRecording(recording);
+  assert.deepEqual(comparison?.differences, [
+    { interim: true, what: "tags", recorded: "XX", simulated: "CB" },
+    { interim: true, what: "ending", recorded: "\n", simulated: "" },
+    { interim: true, what: "time", recorded: "after seconds", simulated: "at once" },
+  ]);
+  const { stdout } = await withStdin(recording, "--compare");
+  assert.match(stdout, /\n {2}AE 11, tags: recorded XX, simulated CB\n/);
+});
+
 // ---------------------------------------------------------------- with web.ts
 
 test("web.ts shows and steers a proxy", patience, async () => {
@@ -1742,6 +1956,16 @@ test("web.ts shows and steers a proxy", patience, async () => {
   assert.match(due.raw, /AC006\*{6}/);
   const [, about] = await call("/api/terminal");
   assert.equal((about as { terminal: string }).terminal, `127.0.0.1:${real.port}`);
+  const outcomes = [(about as { outcome: string }).outcome];
+  for (const outcome of ["CC=003,split", ""]) {
+    const body = JSON.stringify({ outcome });
+    const headers = { "content-type": "application/json" };
+    const [, changed] = await call("/api/terminal", { method: "PATCH", body, headers });
+    outcomes.push((changed as { outcome: string }).outcome);
+  }
+  const [, again] = await call("/api/reset", { method: "POST" });
+  outcomes.push((again as { outcome: string }).outcome);
+  assert.deepEqual(outcomes, ["", "split,CC=003", "", ""]); // success is for the terminal to decide
   assert.deepEqual(await call("/api/try", { method: "POST" }), [409, {
     error: `expected a simulated terminal, 127.0.0.1:${real.port} is a real one`,
   }]);
@@ -1837,7 +2061,10 @@ test("proxy.ts says what is wrong with its arguments", patience, async () => {
     [["--terminal", "x", "--strict"], /: --strict: expected none: the real terminal decides that/],
     [["--terminal", "x", "-i"], /: --interactive: expected none: the real terminal decides that/],
     [["--terminal", "x", "--model", "y"], /: --model: expected --compare, got "--terminal"/],
-    [["--replay", "--unmasked"], /: --unmasked: expected --terminal, got "--replay"/],
+    [
+      ["--compare", "--unmasked"],
+      /: --unmasked: expected --terminal or --replay, got "--compare"/,
+    ],
     [["--replay", "--next", "split"], /: --next: expected none: the recording decides that/],
     [["--compare", "-p", "1"], /: --port: expected none with --compare, got 1/],
     [["--compare", "--next", "split"], /: --next: expected none with --compare, got /],

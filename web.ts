@@ -52,6 +52,7 @@ import {
   type TerminalChanges,
   type TerminalEvent,
   type TerminalOptions,
+  type TerminalSettings,
   WaitError,
 } from "./server.ts";
 
@@ -407,6 +408,11 @@ function routesOf(
   const register = (query: URLSearchParams): string | undefined =>
     query.get("register") ?? undefined;
   const next = (): unknown => ({ next: terminal.settings.next });
+  // Whether it is a success is for a real terminal to decide.
+  const settings = (): TerminalSettings => {
+    const { outcome, ...others } = terminal.settings;
+    return { ...others, outcome: (real && outcome?.replace(/^success,?/, "")) ?? outcome };
+  };
   const found = (number: number): unknown => {
     const transaction = terminal.transaction(number);
     if (transaction) return transaction;
@@ -417,8 +423,8 @@ function routesOf(
     [/^\/api\/health$/, { GET: () => ({ status: "ok" }) }],
     [/^\/api\/terminal$/, {
       GET: () => {
-        const { host, port, settings } = terminal;
-        return { version: VERSION, host, port, ...(real && { terminal: real }), ...settings };
+        const { host, port } = terminal;
+        return { version: VERSION, host, port, ...(real && { terminal: real }), ...settings() };
       },
       async PATCH({ body }) {
         const changes = await body();
@@ -426,10 +432,13 @@ function routesOf(
           throw new OptionError("settings", 'an object in JSON such as {"duration": 0}', changes);
         }
         const { outcome, ...others } = changes as TerminalChanges;
+        const isUnchanged = real !== undefined && (outcome as unknown) === "";
         terminal.change(
-          outcome === undefined ? others : { ...others, outcome: outcomeOf(outcome) },
+          outcome === undefined
+            ? others
+            : { ...others, outcome: isUnchanged ? {} : outcomeOf(outcome) },
         );
-        return terminal.settings;
+        return settings();
       },
     }],
     [/^\/api\/models$/, { GET: () => modelsInWords() }],
@@ -504,7 +513,7 @@ function routesOf(
     [/^\/api\/reset$/, {
       POST({ query }) {
         terminal.reset(register(query));
-        return terminal.settings;
+        return settings();
       },
     }],
     [/^\/api\/try$/, {
