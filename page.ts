@@ -9,6 +9,7 @@
  * @module
  */
 import { ACTIONS, type DEVIATIONS, moneyText, TAGS } from "./protocol.ts";
+import type { RelayWarning } from "./proxy.ts";
 import {
   CARDS,
   ENDINGS,
@@ -77,7 +78,7 @@ const FRENCH_WORDS: Readonly<Record<keyof typeof FAULTS | keyof typeof FLAGS, st
 };
 
 /** Of a receipt that cannot be read, and those of proxy.ts. */
-type OtherWarning = "receipt" | "unreachable" | "unanswered" | "unasked";
+type OtherWarning = "receipt" | RelayWarning;
 
 /** What a warning is about, in French, by its code; its own text is in English. */
 const FRENCH_WARNINGS: Readonly<
@@ -120,6 +121,8 @@ const FRENCH_WARNINGS: Readonly<
   "unreachable": "terminal injoignable",
   "unanswered": "le terminal a fermé sans répondre",
   "unasked": "le terminal a envoyé sans qu'on lui demande",
+  "not-set": "champ non modifié : réponse illisible",
+  "not-recorded": "aucune demande pareille dans l'enregistrement",
 };
 
 /** What the models are, in French, where it is not the same in English. */

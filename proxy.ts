@@ -60,6 +60,7 @@ import {
   seemsWhole,
   TAGS,
   type Verdict,
+  type Warning,
 } from "./protocol.ts";
 import {
   type About,
@@ -474,6 +475,18 @@ const ANSWER_GAP = 100;
 const CONNECT_TIMEOUT = 10_000;
 /** Requests of a connection that may wait for answers; older ones count as not answered (our choice). */
 const MAX_WAITING = 100;
+/** What is noticed of the terminal behind the proxy, or of a recording, besides what a till does. */
+export type RelayWarning =
+  | "unreachable"
+  | "unanswered"
+  | "unasked"
+  | "not-set"
+  | "not-recorded";
+
+function noted(code: RelayWarning, text: string): Warning {
+  return { code, text };
+}
+
 /** Messages after the answer to a request that are told, without being asked for (our choice). */
 const MAX_UNASKED = 20;
 
@@ -728,7 +741,7 @@ class Relay {
     for (const turn of this.#turns.splice(0)) {
       const how = isReset ? "reset" : "closed";
       const text = `the terminal ${how} the connection without an answer`;
-      if (turn.gone === undefined) this.#shared.journal.warn(turn, { code: "unanswered", text });
+      if (turn.gone === undefined) this.#shared.journal.warn(turn, noted("unanswered", text));
       this.#over(turn);
     }
     this.#afterHeld(() => {
@@ -750,7 +763,7 @@ class Relay {
     this.#close("terminal");
     const text = whyNotReached(error, `${host} port ${port}`);
     const turn = this.#turn;
-    if (turn) journal.warn(turn, { code: "unreachable", text }, "error");
+    if (turn) journal.warn(turn, noted("unreachable", text), "error");
     else this.#log("error", () => text);
     for (const turn of this.#turns.splice(0)) this.#over(turn);
     this.#pos.destroy();
@@ -846,7 +859,7 @@ class Relay {
       }
       const text = `the terminal sent without being asked: ${shortened(raw)}`;
       const came = { raw: raw + ending, milliseconds: Math.round(at - last.arrived) };
-      return journal.warn(last, { code: "unasked", text }, "warn", came);
+      return journal.warn(last, noted("unasked", text), "warn", came);
     }
     const segments = segmentsOf(pieces, turn.arrived);
     const milliseconds = Math.round(at - turn.arrived);
@@ -922,7 +935,7 @@ class Relay {
     if (tags && error) {
       const names = Object.keys(tags).join(", ");
       const text = `${names} not set: expected an answer that is well-formed`;
-      journal.warn(turn, { code: "not-set", text });
+      journal.warn(turn, noted("not-set", text));
       journal.decided(turn, changes(others) ? others : undefined);
     }
     const raw = tags && !error ? withTags(answered, tags) : answered;
@@ -1226,7 +1239,7 @@ export async function startReplay(
       turns.set(key, turn + 1);
       if (exchange) return replyOf(exchange, received.message);
       const text = `the recording has no request with ${printable(key)}`;
-      journal.warn(session, { code: "not-recorded", text });
+      journal.warn(session, noted("not-recorded", text));
       return { answer: unknownAction(received.message) };
     },
     journal,

@@ -8,8 +8,8 @@ import { once } from "node:events";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import process from "node:process";
 import { PAGE } from "../page.ts";
-import { decode, TAGS, VERSION } from "../protocol.ts";
-import { CARDS, ENDINGS, FAULTS, FLAGS, MODELS } from "../server.ts";
+import { decode, DEVIATIONS, TAGS, VERSION } from "../protocol.ts";
+import { CARDS, ENDINGS, FAULTS, FLAGS, MODELS, WARNINGS } from "../server.ts";
 
 const PAPERS = new Map(
   ["README.md", "README.fr.md", "REFERENCE.md", "PROTOCOL.md"].map((
@@ -202,6 +202,12 @@ assert.deepEqual(
   rowsOf(french).filter(isCode).map((row) => row.slice(1, 3)),
   codes.filter(([code]) => code?.startsWith("AF ")).map(([code, , french]) => [code, french]),
 );
+
+for (const code of Object.keys({ ...DEVIATIONS, ...WARNINGS })) {
+  const rows = rowsOf(PAPERS.get("REFERENCE.md") ?? "");
+  const isThere = rows.some(([, cell]) => spans(cell).includes(code));
+  assert.ok(isThere, `REFERENCE.md: ${code}`);
+}
 
 /** Every word of an outcome stands in a table. README.fr.md has but two of the cards. */
 for (const word of Object.keys({ ...ENDINGS, ...FAULTS, ...FLAGS, ...CARDS })) {
