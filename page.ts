@@ -1544,12 +1544,12 @@ function drawSettings() {
   $(interactive ? "interactive" : "automatic").checked = true;
   $("strict").checked = strict;
   $("exclusive").checked = exclusive;
-  $("model").value = model;
   document.body.classList.toggle("real", real !== "");
   $("where-real").hidden = real === "";
   put($("real-name"), real);
-  put($("model-name"), model);
-  const { is, known } = DATA.models[model];
+  const { is, known } = DATA.models[model] || { is: ["", ""], known: [] }; // a real one has none
+  $("model").value = model || "";
+  put($("model-name"), model || "");
   $("where-model").hidden = known.length === 0;
   $("differences").hidden = known.length === 0;
   put(

@@ -1956,6 +1956,7 @@ test("web.ts shows and steers a proxy", patience, async () => {
   assert.match(due.raw, /AC006\*{6}/);
   const [, about] = await call("/api/terminal");
   assert.equal((about as { terminal: string }).terminal, `127.0.0.1:${real.port}`);
+  assert.equal("model" in (about as object), false);
   const outcomes = [(about as { outcome: string }).outcome];
   for (const outcome of ["CC=003,split", ""]) {
     const body = JSON.stringify({ outcome });

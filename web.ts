@@ -408,10 +408,11 @@ function routesOf(
   const register = (query: URLSearchParams): string | undefined =>
     query.get("register") ?? undefined;
   const next = (): unknown => ({ next: terminal.settings.next });
-  // Whether it is a success is for a real terminal to decide.
-  const settings = (): TerminalSettings => {
-    const { outcome, ...others } = terminal.settings;
-    return { ...others, outcome: (real && outcome?.replace(/^success,?/, "")) ?? outcome };
+  // What a real terminal is and how its payments end is not for this one to say.
+  const settings = (): Partial<TerminalSettings> => {
+    if (real === undefined) return terminal.settings;
+    const { outcome, model: _, ...others } = terminal.settings;
+    return { ...others, outcome: outcome?.replace(/^success,?/, "") ?? null };
   };
   const found = (number: number): unknown => {
     const transaction = terminal.transaction(number);
