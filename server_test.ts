@@ -2706,9 +2706,9 @@ async function putOn(
   const { setKeepAlive } = net.Socket.prototype;
   let [ahead, looks] = [0, 0];
   performance.now = () => now.call(performance) + ahead;
-  net.Socket.prototype.setKeepAlive = function (...options) {
+  net.Socket.prototype.setKeepAlive = function (this: net.Socket, ...options: unknown[]) {
     looks++; // one that is not dropped is probed
-    return setKeepAlive.apply(this, options);
+    return Reflect.apply(setKeepAlive, this, options);
   };
   try {
     await during(async (milliseconds) => {
