@@ -6,7 +6,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import net from "node:net";
 import process from "node:process";
-import { test } from "node:test";
+import { after, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import {
@@ -61,12 +61,14 @@ interface Client {
 const watchers = new Map<unknown, (socket: net.Socket) => void>(); // by the port that is connected to
 const { connect } = net;
 Object.assign(net, {
-  connect(options: net.NetConnectOpts): net.Socket {
-    const socket = connect(options);
-    watchers.get("port" in options && options.port)?.(socket);
+  connect(...args: [options: net.NetConnectOpts]): net.Socket {
+    const socket = connect(...args); // a port and a host too
+    const [options] = args;
+    if (typeof options === "object" && "port" in options) watchers.get(options.port)?.(socket);
     return socket;
   },
 });
+after(() => void Object.assign(net, { connect })); // in Bun other suites run in this process
 
 /**
  * The clients of a port from now on, for what their sockets do not tell the other side: how it was

@@ -1884,7 +1884,7 @@ slowTable(
     ],
   } satisfies Record<string, [string, object[]]>,
   async ([recording, differences]) => {
-    const [comparison] = await compareRecording(recording);
+    const [comparison] = await compare(recording);
     assert.deepEqual(comparison?.differences, differences);
   },
 );
@@ -1894,7 +1894,7 @@ slow("a report has nothing of the private data of a recording that is not masked
   const more = `${DEBIT}CH020AA016${SECRETS["AA"]}`.slice(0, -1);
   const recording = exchanged(WITH_SECRETS, { raw: encodeText(answer) }) +
     exchanged(more, { raw: `${REFUSAL}CH006AC066Q` });
-  const report = await compareRecording(recording);
+  const report = await compare(recording);
   assert.deepEqual(traces(JSON.stringify(report)), []);
   assert.equal(report[0]?.request["BH"], "*".repeat(12));
 });
@@ -1903,7 +1903,7 @@ slow("of a value that is masked only the size is compared", async () => {
   // As of an answer that is malformed behind it, or cut.
   for (const status of ["10", "**"]) {
     const raw = `${DEBIT.slice(0, -5)}*****AE002${status}CC003***CI002**AC006******C`;
-    const [comparison] = await compareRecording(exchanged(DEBIT, { raw }));
+    const [comparison] = await compare(exchanged(DEBIT, { raw }));
     assert.deepEqual(comparison?.differences, [
       { what: "answer", recorded: "one, malformed", simulated: "one" },
       { what: "size", tag: "CI", recorded: "2", simulated: "1" },
@@ -1918,7 +1918,7 @@ slow("an AE 11 that came first is held against ours as an answer is", async () =
   const recording = line("request", 1, 1, { raw: DEBIT }) +
     line("answer", 1, 1, { ...interim, ending: "\n" }) +
     line("answer", 1, 1, { raw: REFUSAL, milliseconds: 4_000 });
-  const [comparison] = await compareRecording(recording);
+  const [comparison] = await compare(recording);
   assert.deepEqual(comparison?.differences, [
     { interim: true, what: "tags", recorded: "XX", simulated: "CB" },
     { interim: true, what: "ending", recorded: "\n", simulated: "" },
