@@ -304,7 +304,7 @@ test("client.ts --probe prints how a terminal behaves, as text and as JSON", pat
   await closed.close();
   // Only who answers is given the time to.
   const probed = ({ port }: { port: number }, ...args: string[]): Promise<Ran> => {
-    const timeout = port === silent.port || port === quiet.port ? "2" : "20";
+    const timeout = port === quiet.port ? "0.3" : port === silent.port ? "1" : "20";
     return run(
       "client.ts",
       "--probe",
