@@ -952,7 +952,7 @@ function messagesIn(
     if (why) received.error = new ProtocolError(why, end - at);
     const before = text.slice(told, at);
     told = at + (received.error?.at ?? received.raw.length);
-    if (isFramed(text, at, told)) received.error = SERIAL;
+    if (isFramed(text, at, told)) received.error = serialError();
     const after = isLast ? text.slice(told) : "";
     return { ...received, ...(before.trim() && { before }), ...(after.trim() && { after }) };
   });
@@ -964,9 +964,10 @@ function isFramed(text: string, at: number, end: number): boolean {
 }
 
 /** Why such a message is none, in the words of one who reads it. */
-const SERIAL = new ProtocolError(
-  new MessageReader().feed(`\x02${START}`)[0]!.error!.message.replace(/^at byte 0: /, ""),
-);
+function serialError(): ProtocolError {
+  const [received] = new MessageReader().feed(`\x02${START}`);
+  return new ProtocolError(received!.error!.message.replace(/^at byte 0: /, ""));
+}
 
 /** What a tag means, alone or with a value: one term, or one for each of its codes. */
 function explainTag(text: string): Message[] | undefined {

@@ -245,7 +245,7 @@ function maskValue(tag: string, value: string): string {
 /** A message as it may be shown, its length unchanged. */
 function maskRaw(raw: string): string {
   const { fields, rest } = cutFields(raw);
-  if (BETWEEN.exec(rest)?.[0] !== rest) return maskMalformed(raw, raw.length - rest.length);
+  if (!isBetween(rest)) return maskMalformed(raw, raw.length - rest.length);
   return fields.map(({ tag, value }) => fieldText(tag, maskValue(tag, value))).join("") + rest;
 }
 
@@ -375,6 +375,11 @@ interface Heard {
   at: number;
   /** What of it has not been passed on yet. */
   unsent: string;
+}
+
+/** Whether a text is nothing but what may stand between messages. */
+function isBetween(text: string): boolean {
+  return BETWEEN.exec(text)?.[0] === text;
 }
 
 /** Who has an ear: knows how long to wait, and receives what was heard. */
@@ -658,7 +663,7 @@ class Relay {
     const text = chunk.toString("latin1");
     const ear = this.#answered;
     // A terminal that answers has got the whole request.
-    if (BETWEEN.exec(text)?.[0] !== text) void this.#turn;
+    if (!isBetween(text)) void this.#turn;
     const isFree = this.#held === 0 && !this.#turns.some(({ outcome }) => outcome);
     if (isFree && ear.passed < ear.text.length) this.#write(ear.text.slice(ear.passed)); // was held
     ear.hear(text, isFree && this.#write(chunk));
@@ -1459,12 +1464,19 @@ function outcomeOf({ request: { message: request }, interim, answer }: Exchange)
   return { ...when, ...(card && { card }), ...(Object.keys(tags).length > 0 && { tags }) };
 }
 
+/** Compares a recorded text with the simulated one, and adds what differs to a list. */
+function comparingInto(
+  found: Difference[],
+): (what: Difference["what"], recorded: string, simulated: string, tag?: string) => void {
+  return (what, recorded, simulated, tag) => {
+    if (recorded !== simulated) found.push({ what, ...(tag && { tag }), recorded, simulated });
+  };
+}
+
 /** In what an answer of the simulated terminal differs from that of a recorded one. */
 function differencesOf(recorded: Exchange, simulated?: Exchange): Difference[] {
   const found: Difference[] = [];
-  const compare = (what: Difference["what"], one: string, other: string, tag?: string): void => {
-    if (one !== other) found.push({ what, ...(tag && { tag }), recorded: one, simulated: other });
-  };
+  const compare = comparingInto(found);
   const { answer: one, closed } = recorded;
   const other = simulated?.answer;
   if (!one || !other) {
@@ -1495,15 +1507,13 @@ function isMasked(value: string): boolean {
 /** Whether a message is none, at least not to its end. */
 function isMalformed({ raw }: Wire): boolean {
   const { rest } = cutFields(raw);
-  return BETWEEN.exec(rest)?.[0] !== rest;
+  return !isBetween(rest);
 }
 
 /** In what a message of the simulated terminal differs from a recorded one. */
 function wireDifferences(one: Wire, other: Wire): Difference[] {
   const found: Difference[] = [];
-  const compare = (what: Difference["what"], one: string, other: string, tag?: string): void => {
-    if (one !== other) found.push({ what, ...(tag && { tag }), recorded: one, simulated: other });
-  };
+  const compare = comparingInto(found);
   const tagsOf = ({ raw }: Wire): string[] => {
     const all = cutFields(raw).fields.map(({ tag }) => tag);
     return all.map((tag, at) => all.indexOf(tag) < at ? `${tag} again` : tag);

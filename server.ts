@@ -2332,7 +2332,7 @@ export class Journal {
   readonly #transactions: Kept[] = [];
   readonly #underWay = new Map<Session, Entry>();
   readonly #lastPayments = new Map<string, Entry>(); // by cash register
-  readonly #paying = new Map<string, number>(); // by cash register, how many are under way
+  readonly #payments = new Map<string, number>(); // by cash register, how many are under way
   readonly #waiters = new Set<Waiter>();
   #count = 0;
   #isClosed = false;
@@ -2386,9 +2386,9 @@ export class Journal {
     if (this.#transactions.length > MAX_KEPT) this.#transactions.shift();
     const { CA = "", CD } = message;
     if (movesMoney(CD)) {
-      const others = this.#paying.get(CA) ?? 0;
+      const others = this.#payments.get(CA) ?? 0;
       if (others > 0) kept.warnings.push(warning("overlap"));
-      this.#paying.set(CA, others + 1);
+      this.#payments.set(CA, others + 1);
     }
     this.#underWay.set(session, { session, kept, request: message });
     const { number, warnings } = kept;
@@ -2517,9 +2517,9 @@ export class Journal {
     const { kept, due, request: { CA = "", CD } } = entry;
     kept.ended = kept.answered ?? new Date();
     if (movesMoney(CD)) {
-      const others = this.#paying.get(CA)! - 1;
-      if (others > 0) this.#paying.set(CA, others);
-      else this.#paying.delete(CA);
+      const others = this.#payments.get(CA)! - 1;
+      if (others > 0) this.#payments.set(CA, others);
+      else this.#payments.delete(CA);
     }
     const isTold = CD === "3" && due?.message["AE"] === "10" && isWritten(entry);
     if (isTold && !kept.gone) this.#lastPayments.delete(CA); // the till knows of the last one now
