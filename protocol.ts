@@ -14,15 +14,17 @@
  * The association's own document is given only on request. A number in brackets behind a fact names
  * where it was seen:
  *
- * 1. github.com/akretion/caisse-ap-ip, made with Ingenico Desk/5000 and i2200
+ * 1. github.com/akretion/caisse-ap-ip, the reference scripts, made with an Ingenico Desk/5000
+ *    (CONCERT V3, 8400740115) and an i2200
  * 2. HiPay, "Local API for Nepting", public developer page
  * 3. PayXpert, "Concert V3", public documentation
  * 4. public POS bridges and the fake terminals in their test suites
- * 5. github.com/OCA/l10n-france, module l10n_fr_pos_caisse_ap_ip and its pulls
+ * 5. github.com/OCA/l10n-france, module l10n_fr_pos_caisse_ap_ip and its pulls 469, 645, 669, 787
+ *    and 798
  * 6. Fidecoin, public notes on CAISSE_AP V3.20, the weakest source taken alone
  * 7. public lists of EMV application identifiers
  * 8. Viva, "AP Concert ECR integration protocol", public developer page
- * 9. HiPay, public pages on its Android and smart-terminal connectors
+ * 9. HiPay, pages on its Android and smart-terminal connectors, public
  * 10. an installer's guide for an Ingenico AXIUM DX8000 with Nepting, in a public repository
  *
  * @example A message to bytes and back
@@ -94,7 +96,15 @@ const REASONS: ReadonlyMap<string, Term> = new Map([
   ["13", { label: "currency not supported", french: "devise non supportée" }],
 ]);
 
-/** The values of CC, (2)(5) unless said otherwise. CB has Visa and Mastercard with it. */
+/** Applications that are called the same in both languages: up to QR code (2)(5), then (9). */
+const BRANDS = "003 CB Enseigne|004 Cetelem|005 Cofinoga|006 Diners|007 Pass|008 Franfinance|" +
+  "009 JCB|00A Banque Accord|00F DCC|00G QuickPass|00I CPEI|00S Sofinco|00U UnionPay|" +
+  "201 quasi-cash|607 QR code|" +
+  "301 PLBS|30F PLBS-DCC-GB|401 OPTALION (Crédit Lyonnais)|501 Cash-Agence|" +
+  "601 PNF (Crédit Mutuel)|602 P3F|603 OPTALION|604 Préauto-CM|605 PRCME|608 TOP3-3XCB|" +
+  "609 PNF-HPS|701 PPFCA (Crédit Agricole)";
+
+/** The values of CC. (2)(5)(9) CB has Visa and Mastercard with it. */
 const APPLICATIONS: ReadonlyMap<string, Term> = new Map([
   ["000", { label: "any", french: "indifférent" }],
   ["001", { label: "CB contact", french: "CB contact" }],
@@ -108,35 +118,11 @@ const APPLICATIONS: ReadonlyMap<string, Term> = new Map([
     french: "titre-restaurant CONECS sans contact",
   }],
   ["00V", { label: "ANCV holiday voucher", french: "chèque-vacances ANCV" }],
-  ["003", { label: "CB Enseigne", french: "CB Enseigne" }],
-  ["004", { label: "Cetelem", french: "Cetelem" }],
-  ["005", { label: "Cofinoga", french: "Cofinoga" }],
-  ["006", { label: "Diners", french: "Diners" }],
-  ["007", { label: "Pass", french: "Pass" }],
-  ["008", { label: "Franfinance", french: "Franfinance" }],
-  ["009", { label: "JCB", french: "JCB" }],
-  ["00A", { label: "Banque Accord", french: "Banque Accord" }],
-  ["00F", { label: "DCC", french: "DCC" }],
-  ["00G", { label: "QuickPass", french: "QuickPass" }],
-  ["00I", { label: "CPEI", french: "CPEI" }],
-  ["00S", { label: "Sofinco", french: "Sofinco" }],
-  ["00U", { label: "UnionPay", french: "UnionPay" }],
   ["101", { label: "card not present", french: "vente à distance" }],
-  ["201", { label: "quasi-cash", french: "quasi-cash" }],
-  ["607", { label: "QR code", french: "QR code" }],
-  // (9)
-  ["301", { label: "PLBS", french: "PLBS" }],
-  ["30F", { label: "PLBS-DCC-GB", french: "PLBS-DCC-GB" }],
-  ["401", { label: "OPTALION (Crédit Lyonnais)", french: "OPTALION (Crédit Lyonnais)" }],
-  ["501", { label: "Cash-Agence", french: "Cash-Agence" }],
-  ["601", { label: "PNF (Crédit Mutuel)", french: "PNF (Crédit Mutuel)" }],
-  ["602", { label: "P3F", french: "P3F" }],
-  ["603", { label: "OPTALION", french: "OPTALION" }],
-  ["604", { label: "Préauto-CM", french: "Préauto-CM" }],
-  ["605", { label: "PRCME", french: "PRCME" }],
-  ["608", { label: "TOP3-3XCB", french: "TOP3-3XCB" }],
-  ["609", { label: "PNF-HPS", french: "PNF-HPS" }],
-  ["701", { label: "PPFCA (Crédit Agricole)", french: "PPFCA (Crédit Agricole)" }],
+  ...BRANDS.split("|").map((brand): [string, Term] => {
+    const label = brand.slice(4);
+    return [brand.slice(0, 3), { label, french: label }];
+  }),
 ]);
 
 /** The values of CI. (1)(3)(5) */
@@ -211,10 +197,8 @@ const BASE_TAGS = ["CZ", "CJ", "CA", "CD"] as const;
 const MONEY_TAGS = ["CZ", "CJ", "CA", "CB", "CD", "CE"] as const;
 
 /**
- * The tags that a request must hold: six for money (1)(2), four without (3)(4).
- *
- * @param action The value of CD. One that is not in {@linkcode ACTIONS} needs the four (our
- * choice).
+ * The tags that a request must hold: six for money (1)(2), four without (3)(4), also with an action
+ * (CD) that is not in {@linkcode ACTIONS} (our choice).
  */
 export function mandatoryTags(action: string | undefined): readonly string[] {
   return movesMoney(action) ? MONEY_TAGS : BASE_TAGS;
@@ -241,7 +225,7 @@ export interface Field {
   tag: string;
   /** 0 to 999 characters of Latin-1. */
   value: string;
-  /** Where its tag stands: bytes from the start of the message, counted from 0. */
+  /** Where its tag stands, in bytes from the start of the message. */
   at: number;
 }
 
@@ -257,10 +241,7 @@ export interface Received {
   error?: ProtocolError;
 }
 
-/**
- * Something that is not Caisse-AP, or cannot be sent as such. The message says what stands where,
- * and what was expected.
- */
+/** Something that is not Caisse-AP, or cannot be sent as such. It says what was expected where. */
 export class ProtocolError extends Error {
   /** @ignore */
   override name = "ProtocolError";
@@ -275,9 +256,8 @@ export class ProtocolError extends Error {
 }
 
 /**
- * The longest message that is read by default, in bytes: room for the answer to the longest request
- * that the terminal takes, which it gives back. All known tags at their longest make less than
- * 9,000 (our choice).
+ * The longest message that is read by default, in bytes (our choice: all known tags at their longest
+ * make less than 9,000).
  */
 export const MAX_MESSAGE = 131_072;
 
@@ -291,10 +271,7 @@ export const HEAD = 5;
  * Latin-1. The tag is named.
  */
 export function encode(message: Message): Uint8Array {
-  const text = encodeText(message);
-  const bytes = new Uint8Array(text.length);
-  for (let at = 0; at < text.length; at++) bytes[at] = text.charCodeAt(at);
-  return bytes;
+  return Uint8Array.from(encodeText(message), (character) => character.charCodeAt(0));
 }
 
 /**
@@ -317,31 +294,46 @@ function encodeField(tag: string, value: unknown): string {
     const got = typeof value === "string" ? `${value.length}` : `a value of type ${typeof value}`;
     throw new ProtocolError(`tag ${tag}: expected text of 1 to 999 characters, got ${got}`);
   }
-  const [beyond] = /[^\x00-\xff]/u.exec(value) ?? [];
+  const [beyond] = /[\u{100}-\u{10ffff}]/u.exec(value) ?? [];
   if (beyond) {
     throw new ProtocolError(`tag ${tag}: expected characters of Latin-1, got "${beyond}"`);
   }
+  return fieldText(tag, value);
+}
+
+/** A field as it goes on the wire, unchecked: to put together again what was cut or altered. */
+export function fieldText(tag: string, value: string): string {
   return tag + String(1000 + value.length).slice(1) + value;
 }
 
 /**
+ * Cuts a text into the fields that it begins with, and the rest behind them. Nothing is judged, and
+ * line ends are no exception: this is for text that is shown, masked or altered. To read what comes
+ * from a peer there is {@linkcode MessageReader}.
+ */
+export function cutFields(raw: string): { fields: Field[]; rest: string } {
+  const fields: Field[] = [];
+  for (let at = 0;;) {
+    const end = at + HEAD + lengthAt(raw, at);
+    if (!(end <= raw.length)) return { fields, rest: raw.slice(at) };
+    fields.push({ tag: raw.slice(at, at + 2), value: raw.slice(at + HEAD, end), at });
+    at = end;
+  }
+}
+
+/** What a text says as far as it has fields; of a tag that comes twice, the first (our choice). */
+export function readable(raw: string): Message {
+  const message: Message = {};
+  for (const { tag, value } of cutFields(raw).fields) message[tag] ??= value;
+  return message;
+}
+
+/**
  * The bytes of one message, or its text as found in a log, to the message. CR and LF around it are
- * skipped.
- *
- * It is lenient: other sizes than in {@linkcode TAGS} (4) and empty values, length 000 (5), occur
- * in the field. Unknown tags and every byte of Latin-1 are read too (our choice: the sources know
- * ASCII only).
+ * skipped. It is lenient: POS send other sizes than those of {@linkcode TAGS} (4). Empty values,
+ * unknown tags and every byte of Latin-1 are read too (our choice).
  *
  * @throws {ProtocolError} No message, more than one, or one with a tag twice.
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { decode } from "./protocol.ts";
- *
- * const { AE, AF } = decode("CZ0040320CJ012999999999999AE00201AF00204");
- * assert.equal(AE, "01");
- * assert.equal(AF, "04");
- * ```
  */
 export function decode(bytes: Uint8Array | string): Message {
   const reader = new MessageReader();
@@ -372,19 +364,25 @@ export function problemOf(answer: Received): string | undefined {
 /** Bytes as Latin-1 text, one character each. TextDecoder's "latin1" is Windows-1252. */
 function latin1(bytes: Uint8Array): string {
   let text = "";
-  for (let at = 0; at < bytes.length; at += 4096) {
-    text += String.fromCharCode.apply(null, bytes.subarray(at, at + 4096) as unknown as number[]);
-  }
+  for (const byte of bytes) text += String.fromCharCode(byte);
   return text;
 }
 
-/** How other protocols begin, which a wrong port brings here, and their names. */
+/** Control characters of the serial dialogue. (4) */
+const [STX, EOT, ENQ, ACK, CAN] = ["\x02", "\x04", "\x05", "\x06", "\x18"];
+
+/** The high byte of a message's length in binary. */
+const HIGH = "[\0-\x03]";
+
+/** How other protocols begin (4)(6), which a wrong port brings here, and their names. */
 const FOREIGN: readonly [RegExp, string][] = [
-  // 33 or 34 characters of fixed width: cash register, amount, modes, currency, private data (4)
-  [/^\x02?\d{15,16}[ -~]{17,19}/, "Concert V2, the older protocol with fields of fixed width"],
-  [/^\x02/, "serial framing (STX): over IP a message goes without STX, ETX and LRC"], // (4)
-  [/^\x05/, "the serial dialogue (ENQ): over IP a POS just sends its request"], // (4)
-  [/^[\x15\x16]\x03/, "TLS: Caisse-AP over IP is not encrypted"], // (6)
+  [
+    new RegExp(`^${STX}?\\d{15,16}[ -~]{17,19}`), // 33 or 34 characters
+    "Concert V2, the older protocol with fields of fixed width",
+  ],
+  [new RegExp(`^${STX}`), "serial framing (STX): over IP a message goes without STX, ETX and LRC"],
+  [new RegExp(`^${ENQ}`), "the serial dialogue (ENQ): over IP a POS just sends its request"],
+  [new RegExp("^[\x15\x16]\x03"), "TLS: Caisse-AP over IP is not encrypted"],
   [
     /^(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|CONNECT|TRACE) |^HTTP\//,
     "HTTP: Caisse-AP is fields over a raw TCP socket",
@@ -392,7 +390,7 @@ const FOREIGN: readonly [RegExp, string][] = [
   [/^\s*[{[]/, "JSON: a message is fields such as CZ0040300"],
   [/^\s*<[?!A-Za-z]/, "XML: a message is fields such as CZ0040300"],
   [
-    /^(?:[\0-\x03][^]|[^][\0-\x03]|\0\0[\0-\x03][^]|[^][\0-\x03]\0\0|\d{2,4})CZ\d{3}/,
+    new RegExp(`^(?:${HIGH}[^]|[^]${HIGH}|\0\0${HIGH}[^]|[^]${HIGH}\0\0|\\d{2,4})CZ\\d{3}`),
     "a length before the message: nothing stands before CZ",
   ],
 ];
@@ -422,13 +420,11 @@ function guess(raw: string, rest: string, before: Field | undefined): string {
   const inUtf8 = countsCharacters(before, rest);
   if (inUtf8) return inUtf8;
   const { tag, value } = before;
-  const tooLong = [1, 2, 3, 4].some((more) =>
-    /^[A-Z]{2}\d{3}/.test(value.slice(-more) + rest.slice(0, HEAD))
-  );
-  const length = String(1000 + value.length).slice(1);
-  return `; perhaps the length of ${tag} before it, ${length}, is too ${
-    tooLong ? "long" : "short"
-  }`;
+  const isField = (text: string): boolean => /^[A-Z]{2}\d{3}/.test(text.slice(0, HEAD));
+  const isTooLong = [1, 2, 3, 4].some((more) => isField(value.slice(-more) + rest));
+  const length = fieldText(tag, value).slice(2, HEAD);
+  const fault = isTooLong ? "long" : "short";
+  return `; perhaps the length of ${tag} before it, ${length}, is too ${fault}`;
 }
 
 /**
@@ -447,19 +443,6 @@ export type ReaderState = "empty" | "incomplete" | "whole" | "malformed";
  * a connection is kept. Otherwise nothing marks its end: {@linkcode MessageFramer} tells it by the
  * time that nothing came. ACK, EOT and CAN, which POS made for the serial dialogue send between
  * messages (4), are skipped like CR and LF.
- *
- * @example Reading until the sender pauses
- * ```ts
- * import assert from "node:assert/strict";
- * import { MessageReader } from "./protocol.ts";
- *
- * const reader = new MessageReader();
- * reader.feed("CZ0040300AE");
- * reader.feed("00210");
- * assert.equal(reader.state, "whole");
- * const received = reader.end(); // nothing came for a while: that was all
- * assert.equal(received?.message.AE, "10");
- * ```
  */
 export class MessageReader {
   #fields: Field[] = [];
@@ -586,24 +569,21 @@ export class MessageReader {
 
 /**
  * What may stand before, between and after messages: line ends, and ACK, EOT and CAN of the serial
- * dialogue. Matches none of them too.
+ * dialogue (4). It matches every text; where none of them stands, the match is "".
  */
-export const BETWEEN: RegExp = /^[\r\n\x04\x06\x18]*/;
+export const BETWEEN: RegExp = new RegExp(`^[\r\n${EOT}${ACK}${CAN}]*`);
 
 /** The length in a field's head; NaN if that is cut or not well-formed. */
 function lengthAt(text: string, at: number): number {
-  const isTag = isLetter(text.charCodeAt(at)) && isLetter(text.charCodeAt(at + 1));
-  const hundreds = digit(text.charCodeAt(at + 2));
-  const tens = digit(text.charCodeAt(at + 3));
-  return isTag ? hundreds * 100 + tens * 10 + digit(text.charCodeAt(at + 4)) : NaN;
-}
-
-function isLetter(code: number): boolean {
-  return code >= 65 && code <= 90; // A-Z
-}
-
-function digit(code: number): number {
-  return code >= 48 && code <= 57 ? code - 48 : NaN; // 0-9
+  let length = 0;
+  for (let index = 0; index < HEAD; index++) {
+    const code = text.charCodeAt(at + index);
+    if (index < 2) {
+      if (!(code >= 65 && code <= 90)) return NaN; // A-Z
+    } else if (!(code >= 48 && code <= 57)) return NaN; // 0-9
+    else length = length * 10 + code - 48;
+  }
+  return length;
 }
 
 /** What a field lacks that is cut. */
@@ -617,10 +597,7 @@ function cutField(field: string): string {
 
 /** Who feeds a {@linkcode MessageFramer}: knows how long to wait, and receives what came. */
 export interface FramerOwner {
-  /**
-   * Called after each chunk that ends in whole fields. Gives the milliseconds to wait for more;
-   * Infinity waits for ever.
-   */
+  /** Called after a chunk that ends in whole fields: how many milliseconds to wait for more. */
   pause(fields: Readonly<Message>): number;
   /** Receives each message, whole or malformed. */
   onMessage(received: Received): void;
@@ -628,10 +605,7 @@ export interface FramerOwner {
   onControl?(characters: string): void;
 }
 
-/**
- * Tells where each message of a stream ends: at a line end, at a second CZ, at a pause after whole
- * fields, or at the end of the stream.
- */
+/** Ends each message of a stream at a line end, a second CZ, a pause, or the end of the stream. */
 export class MessageFramer {
   readonly #reader: MessageReader;
   readonly #owner: FramerOwner;
@@ -655,7 +629,7 @@ export class MessageFramer {
 
   /** Takes a chunk of the stream; text stands for Latin-1 bytes. */
   feed(chunk: Uint8Array | string): void {
-    clearTimeout(this.#timer);
+    this.hold();
     for (const received of this.#reader.feed(chunk)) this.#owner.onMessage(received);
     if (this.#reader.state !== "whole") return;
     const milliseconds = this.#owner.pause(this.#reader.message);
@@ -685,6 +659,27 @@ export class MessageFramer {
   }
 }
 
+/** Milliseconds that fields wait for mandatory tags (our choice: a POS may send field by field). */
+export const MISSING_TAGS_GAP = 300;
+
+/**
+ * The pause after which whole fields are a request, in milliseconds: `gap`, but at least
+ * {@linkcode MISSING_TAGS_GAP} while mandatory tags are missing.
+ */
+export function requestPause(fields: Readonly<Message>, gap: number): number {
+  return missingTags(fields).length === 0 ? gap : Math.max(gap, MISSING_TAGS_GAP);
+}
+
+/**
+ * The pause after which whole fields are the answer to a request, in milliseconds: `gap` if it
+ * {@linkcode seemsWhole}, ten times that while it lacks something (our choice), and Infinity
+ * without a status, for that is no answer yet.
+ */
+export function answerPause(request: Message, fields: Message, gap: number): number {
+  if (fields["AE"] === undefined) return Infinity;
+  return seemsWhole(request, fields) ? gap : 10 * gap;
+}
+
 // ---------------------------------------------------------------- conformance
 
 /** A remark on a message, or on what was done with it. */
@@ -695,6 +690,8 @@ export interface Warning {
   text: string;
   /** The tag of the field that it is about, if it is about one. */
   tag?: string;
+  /** The values in the words, by names, so that another language can tell them. */
+  about?: Readonly<Record<string, string | number>>;
 }
 
 /** By whom a request that deviates so is refused: every terminal, a strict one, or none. */
@@ -842,14 +839,6 @@ export function wantedReceipt(
  * have it. (2)(3)(9) Default: there are none.
  * @throws {ProtocolError} The text is not 1 to 675 characters of Latin-1: in base64 they are the
  * 900 that AK holds. Line feeds take from them.
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { encodeReceipt } from "./protocol.ts";
- *
- * const zt = encodeReceipt({ copy: "customer", format: "text", text: "DEBIT" });
- * assert.equal(zt, "CK003100AK008REVCSVQ=");
- * ```
  */
 export function encodeReceipt({ copy, format, text }: Receipt, wrap = 0): string {
   const kind = `1${copy === "merchant" ? 1 : 0}${format === "html" ? 1 : 0}`;
@@ -931,22 +920,32 @@ export function toDecimal(units: string, decimals: number): string {
   return sign + whole + (decimals > 0 ? "." + padded.slice(-decimals) : "");
 }
 
-/** Letters and decimals of the currencies that texts for people name; ISO 4217 has more. */
-const CURRENCIES: ReadonlyMap<string, [letters: string, decimals: number]> = new Map([
-  ["978", ["EUR", 2]],
-  ["756", ["CHF", 2]],
-  ["826", ["GBP", 2]],
-  ["840", ["USD", 2]],
-  ["124", ["CAD", 2]],
-  ["392", ["JPY", 0]],
-  ["953", ["XPF", 0]],
+/** A currency. */
+export interface Currency {
+  /** ISO 4217 letters, or its number where the letters are not known. */
+  name: string;
+  /** ISO 4217 numeric, three digits: the value of CE. */
+  number: string;
+  /** How many decimals an amount has. */
+  decimals: number;
+}
+
+/** The currencies that texts for people name, by their numbers; ISO 4217 has more. */
+export const CURRENCIES: ReadonlyMap<string, Currency> = new Map([
+  ["978", { name: "EUR", number: "978", decimals: 2 }],
+  ["756", { name: "CHF", number: "756", decimals: 2 }],
+  ["826", { name: "GBP", number: "826", decimals: 2 }],
+  ["840", { name: "USD", number: "840", decimals: 2 }],
+  ["124", { name: "CAD", number: "124", decimals: 2 }],
+  ["392", { name: "JPY", number: "392", decimals: 0 }],
+  ["953", { name: "XPF", number: "953", decimals: 0 }],
 ]);
 
-/** The amount of a message for people, if it is one in a currency that is common in France. */
+/** The amount of a message for people, if it is one in a currency of {@linkcode CURRENCIES}. */
 export function moneyText({ CB = "", CE = "" }: Readonly<Message>): string | undefined {
-  const [letters, decimals] = CURRENCIES.get(CE) ?? [];
-  if (letters === undefined || decimals === undefined || !/^\d+$/.test(CB)) return undefined;
-  return `${toDecimal(CB, decimals)} ${letters}`;
+  const currency = CURRENCIES.get(CE);
+  if (!currency || !/^\d+$/.test(CB)) return undefined;
+  return `${toDecimal(CB, currency.decimals)} ${currency.name}`;
 }
 
 // ---------------------------------------------------------------- answers
@@ -971,20 +970,10 @@ export type Verdict =
 /**
  * Tells what an answer means.
  *
- * After BA 1 both AE 11 (1) and AE 10 (3) only say that the terminal has accepted the request.
- * Beside AE 10 only AF 01 has a source; any other reason contradicts it. An approval must fit the
- * request. A decline need not: a payment that a person cancelled comes back without its amount. (5)
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { decode, interpret } from "./protocol.ts";
- *
- * const request = decode("CZ0040300CJ012247300123456CA00201CB00512345CD0010CE003978");
- * const verdict = interpret(request, { ...request, AE: "01", AF: "04" });
- * assert.ok(verdict.status === "declined");
- * assert.equal(verdict.failure.label, "refused");
- * ```
+ * After BA 1 both AE 11 (1) and AE 10 (3) only say that the terminal has accepted the request; but
+ * AE 10 with an authorisation (AC) or a card number (AA) tells of a payment (our choice). Beside AE
+ * 10 only AF 01 has a source; any other reason contradicts it. An approval must fit the request. A
+ * decline need not: a payment that a person cancelled comes back with a CB of zeros only. (5)
  */
 export function interpret(request: Readonly<Message>, answer: Readonly<Message>): Verdict {
   const { AE: status, AF: reason } = answer;
@@ -997,7 +986,8 @@ export function interpret(request: Readonly<Message>, answer: Readonly<Message>)
   if (reason && !reason.startsWith("01")) {
     return { status: "invalid", error: `expected no AF beside AE 10 but 01, got ${shown(reason)}` };
   }
-  if (request["BA"] === "1") return { status: "accepted" };
+  const tellsPayment = Boolean(answer["AC"] || answer["AA"]);
+  if (request["BA"] === "1" && !tellsPayment) return { status: "accepted" };
   const error = misfit(request, answer);
   return error === undefined ? { status: "approved" } : { status: "invalid", error };
 }
@@ -1049,29 +1039,15 @@ function fitsAmount(asked: string, got: string, partly: boolean): boolean {
 
 // ---------------------------------------------------------------- for people
 
-/**
- * Text with its control characters escaped, so that what a peer sent cannot move a cursor or forge
- * a line of a log.
- */
+/** Text with its control characters escaped: what a peer sent must not forge a line of a log. */
 export function printable(text: string): string {
-  return text.replace(
-    /[\x00-\x1f\x7f-\x9f]/g,
-    (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, "0")}`,
-  );
+  const escape = (char: string): string => char.charCodeAt(0).toString(16).padStart(2, "0");
+  return text.replace(/\p{Cc}/gu, (char) => `\\x${escape(char)}`);
 }
 
 /** A value in a message to a person. */
 function shown(value: string | undefined): string {
   return value === undefined ? "none" : `"${printable(value)}"`;
-}
-
-/**
- * A value as JSON on one line, with every control character escaped: JSON itself leaves U+007F to
- * U+009F as they are.
- */
-export function jsonLine(value: unknown): string {
-  const escape = (char: string): string => `\\u00${char.charCodeAt(0).toString(16)}`;
-  return `${JSON.stringify(value).replace(/[\x7f-\x9f]/g, escape)}\n`;
 }
 
 /** Text of several lines, such as a receipt, each indented and {@linkcode printable}. */
@@ -1104,42 +1080,14 @@ export function inWords({ label, french }: Term): string {
 // ---------------------------------------------------------------- the commands
 
 /** The version of this package. */
-export const VERSION = "0.2.0";
+export const VERSION = "0.3.0";
 
 /** How much a log tells, from all to little. */
 export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
 /** One of {@linkcode LOG_LEVELS}. */
 export type LogLevel = typeof LOG_LEVELS[number];
 
-/** An option of a command, and of the library by the same name in camel case. */
-export interface Option {
-  /** The heading in the help that it stands under, with those after it. */
-  heading?: string;
-  /** One or two letters, after a single dash. */
-  short?: string;
-  /** What its value is called in the help. A switch has none. */
-  value?: string;
-  /** What it is when it is not given. */
-  default?: string | number;
-  /** The least number that it can be. */
-  min?: number;
-  /** The greatest number that it can be. */
-  max?: number;
-  /** Takes whole numbers only. */
-  whole?: boolean;
-  /** May be given again. */
-  multiple?: boolean;
-  /** What it does. Without it, the option is one of the library only; "" keeps it out of the help. */
-  help?: string;
-}
-
-/** Options by their names in the library. */
-export type Options = Readonly<Record<string, Option>>;
-
-/**
- * An option of a command or a function that is not as it must be. The message names it, what was
- * expected and what came.
- */
+/** An option that is not as it must be. The message names it, what was expected and what came. */
 export class OptionError extends Error {
   /** @ignore */
   override name = "OptionError";
@@ -1152,7 +1100,8 @@ export class OptionError extends Error {
   constructor(option: string, expected: string, got: unknown, meant?: string) {
     const other = Object(got) === got ? typeof got : String(got ?? "none");
     const value = typeof got === "string" ? shown(got) : other;
-    const problem = `expected ${expected}, got ${value}${meant ? `; did you mean ${meant}?` : ""}`;
+    const first = `got ${value}; did you mean ${meant}? (expected ${expected})`; // a list may be long
+    const problem = meant ? first : `expected ${expected}, got ${value}`;
     super(`${option}: ${problem}`);
     this.option = option;
     this.problem = problem;
@@ -1162,13 +1111,9 @@ export class OptionError extends Error {
 /**
  * The word of a list that was given, in any case.
  *
- * @throws {OptionError} It is none of them. The nearest is suggested.
+ * @throws {OptionError} It is none of them.
  */
-export function oneOf<Word extends string>(
-  option: string,
-  words: readonly Word[],
-  got: string,
-): Word {
+export function oneOf<W extends string>(option: string, words: readonly W[], got: string): W {
   const word = words.find((word) => typeof got === "string" && word === got.toLowerCase());
   if (word !== undefined) return word;
   throw new OptionError(option, `one of ${words.join(", ")}`, got, nearest(got, words));
@@ -1186,136 +1131,71 @@ export function nearest(text: unknown, words: Iterable<string>): string | undefi
   return best;
 }
 
-/** How many letters must be put in, left out or replaced between two words (Levenshtein). */
+/** How many letters must be put in, left out or replaced to get from one word to another. */
 function lettersApart(one: string, other: string): number {
-  let row = Array.from({ length: other.length + 1 }, (_, index) => index);
-  for (const [index, letter] of [...one].entries()) {
-    const next = [index + 1];
-    for (let at = 1; at <= other.length; at++) {
-      const same = row[at - 1]! + (letter === other[at - 1] ? 0 : 1);
-      next.push(Math.min(same, row[at]! + 1, next[at - 1]! + 1));
+  const row = Array.from({ length: other.length + 1 }, (_, index) => index);
+  for (let index = 0; index < one.length; index++) {
+    let corner = row[0]!++;
+    for (let at = 1; at < row.length; at++) {
+      const least = Math.min(row[at]! + 1, row[at - 1]! + 1);
+      const same = corner + (one[index] === other[at - 1] ? 0 : 1);
+      [corner, row[at]] = [row[at]!, Math.min(same, least)];
     }
-    row = next;
   }
   return row.at(-1) ?? 0;
 }
 
 /**
- * A number as it is, or the default of its option.
+ * A number as it is, or the default where it is undefined; `min` is 0 if not given.
  *
  * @throws {OptionError} It is out of bounds, or not whole where it must be.
  */
 export function inRange(
-  name: string,
-  { default: standard, min = 0, max = Infinity, whole = false }: Option,
-  got: unknown = standard,
+  option: string,
+  bounds: { default?: number; min?: number; max?: number; whole?: boolean },
+  got: unknown = bounds.default,
 ): number {
+  const { min = 0, max = Infinity, whole = false } = bounds;
   const isKind = typeof got === "number" && (!whole || Number.isInteger(got));
   if (isKind && got >= min && got <= max) return got;
-  throw new OptionError(name, `a ${whole ? "whole " : ""}number from ${min} to ${max}`, got);
-}
-
-/** The name of an option on the command line: log-level for logLevel. */
-function commandName(option: string): string {
-  return option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-}
-
-/** Options and arguments as parseArgs of node:util takes them. */
-export function parseArgsConfig(
-  options: Options,
-  args: readonly string[],
-): {
-  args: string[];
-  options: Record<string, { type: "string" | "boolean"; short?: string; multiple: boolean }>;
-} {
-  const known = Object.entries(options).filter(([, { help }]) => help !== undefined);
-  // Two letters after one dash would be two options to parseArgs.
-  const twoLetters = new Map(
-    known.map(([name, { short }]) => [`-${short}`, `--${commandName(name)}`]),
-  );
-  return {
-    args: args.map((arg) => (arg.length === 3 && twoLetters.get(arg)) || arg),
-    options: Object.fromEntries(known.map(([name, { value, short, multiple = false }]) => [
-      commandName(name),
-      {
-        type: value === undefined ? "boolean" : "string",
-        multiple,
-        ...(short?.length === 1 && { short }),
-      },
-    ])),
-  };
+  throw new OptionError(option, `a ${whole ? "whole " : ""}number from ${min} to ${max}`, got);
 }
 
 /**
- * What parseArgs has found, by the names of the library; numbers as such.
+ * What is wrong with the arguments of a command, in one line, if that is what an error is about.
  *
- * @throws {OptionError} A number is not written in decimal digits, with or without decimals.
+ * @param error What was thrown here, or by parseArgs of node:util.
+ * @param names The options as they are on the command line, such as "log-level".
  */
-export function readValues(
-  options: Options,
-  values: Readonly<Record<string, unknown>>,
-): Record<string, unknown> {
-  const found: Record<string, unknown> = {};
-  for (const [name, { max }] of Object.entries(options)) {
-    const value = values[commandName(name)];
-    if (value === undefined) continue;
-    if (max !== undefined && !/^\d+(\.\d+)?$/.test(value as string)) {
-      throw new OptionError(name, "a number such as 3 or 0.5", value);
-    }
-    found[name] = max === undefined ? value : Number(value);
-  }
-  return found;
-}
-
-/** The options of a command in its help, in at most 80 columns. */
-export function helpText(options: Options): string {
-  const rows = Object.entries(options).filter(([, { help }]) => help);
-  const flags = rows.map(([name, { short, value }]) =>
-    `  ${short ? `-${short},` : ""}`.padEnd(7) + `--${commandName(name)}${value ? ` ${value}` : ""}`
-  );
-  const width = 2 + Math.max(...flags.map((flag) => flag.length));
-  return rows.map(([, { heading, help, default: standard }], index) => {
-    const text = standard === undefined ? `${help}` : `${help} (${standard})`;
-    return (heading ? `\n${heading}:\n` : "") + helpRow(flags[index]!, width, text);
-  }).join("");
-}
-
-/** A row of a help of 80 columns: what it is about, and from a column on the text. */
-export function helpRow(head: string, column: number, text: string): string {
-  return wrap(text, 80 - column)
-    .map((line, at) => `${(at === 0 ? head : "").padEnd(column)}${line}\n`).join("");
-}
-
-/** Text in lines of so many columns at most, broken between words. */
-export function wrap(text: string, columns: number): string[] {
-  const lines = [""];
-  for (const word of text.split(" ")) {
-    const line = lines.at(-1)!;
-    if (line !== "" && line.length + 1 + word.length > columns) lines.push(word);
-    else lines[lines.length - 1] = line === "" ? word : `${line} ${word}`;
-  }
-  return lines;
-}
-
-/** What is wrong with the arguments of a command, in one line, if that is what an error is about. */
-export function argumentError(error: unknown, options: Options): string | undefined {
+export function argumentError(error: unknown, names: readonly string[]): string | undefined {
   const help = "(--help lists the options)";
   if (error instanceof OptionError) {
-    return `--${commandName(error.option)}: ${error.problem} ${help}`;
+    const name = error.option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+    return `--${name}: ${error.problem} ${help}`;
   }
   if (error instanceof ProtocolError) return `${error.message} ${help}`;
-  const { code, message = "" } = error as { code?: string; message?: string };
-  if (!code?.startsWith("ERR_PARSE_ARGS")) return undefined; // else from node:util parseArgs
+  const { code, message = "" } = Object(error) as { code?: string; message?: string };
+  if (!`${code}`.startsWith("ERR_PARSE_ARGS")) return undefined;
   const [, unknown] = /^Unknown option '--([^']*)'/.exec(message) ?? [];
-  const names = Object.keys(options).filter((name) => options[name]?.help).map(commandName);
   const meant = nearest(unknown, names);
-  return `${message.split("\n", 1)[0]}${meant ? `; did you mean --${meant}?` : ""} ${help}`;
+  if (meant !== undefined) return `${message.split("\n", 1)[0]}; did you mean --${meant}? ${help}`;
+  const [, option] = /VALUE$/.test(`${code}`) ? /(--[\w-]+)/.exec(message) ?? [] : [];
+  const isFlag = / does not take /.test(message);
+  const value = isFlag ? "no value" : `a value; one that begins with - is written ${option}=-1`;
+  if (option) return `${option}: expected ${value} ${help}`;
+  const [, extra = ""] = /^Unexpected argument '(.*?)'\. /s.exec(message) ?? [];
+  const perhaps = names.includes("outcome") ? `; did you mean --outcome ${printable(extra)}?` : "";
+  if (extra) return `expected options, which begin with --, got ${shown(extra)}${perhaps} ${help}`;
+  return `${message.split("\n", 1)[0]} ${help}`;
 }
 
-/**
- * Calls a function of the user. What it throws goes to the runtime as uncaught, and does no harm to
- * the payment that it is told of.
- */
+/** A value as JSON on one line. JSON itself would leave the control characters from U+007F on. */
+export function jsonLine(value: unknown): string {
+  const escape = (char: string): string => `\\u00${char.charCodeAt(0).toString(16)}`;
+  return `${JSON.stringify(value).replace(/\p{Cc}/gu, escape)}\n`;
+}
+
+/** Calls a function of the user. What it throws goes to the runtime, and harms no payment. */
 export function callBack(call: () => unknown): void {
   try {
     call();

@@ -11,14 +11,24 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { ExchangeError, pay, type PaymentOptions } from "./client.ts";
 import {
+  answerPause,
   encodeText,
+  type LogLevel,
   type Message,
   MessageFramer,
   MessageReader,
   type Received,
-  seemsWhole,
 } from "./protocol.ts";
-import { startTerminal, type Terminal, type TerminalOptions } from "./server.ts";
+import {
+  type Clock,
+  type Decide,
+  HALF_CLOSE_WINDOW,
+  type OutcomeText,
+  startTerminal,
+  type Terminal,
+  type TerminalEvent,
+  type TerminalOptions,
+} from "./server.ts";
 
 /** A debit of 112.45 EUR, as the reference client sends it. */
 export const DEBIT = "CZ0040300CJ012012345678901CA00201CE003978BA0010CD0010CB00511245";
@@ -29,7 +39,8 @@ export const DEBIT_MESSAGE: Message = { ...BASE, CE: "978", BA: "0", CD: "0", CB
 /** An approval of {@linkcode DEBIT}. */
 export const APPROVAL = encodeText({ ...DEBIT_MESSAGE, AE: "10", CC: "001", AC: "123456" });
 
-const LIMIT = 10_000; // milliseconds that a test waits for something before it fails
+/** Milliseconds that a test waits for something before it fails. */
+export const LIMIT = 10_000;
 const PROCESS_LIMIT = 30_000; // the same for a process, which starts a runtime first
 const GAP = 30; // milliseconds without a byte after which an answer that seems whole is one
 
@@ -72,6 +83,138 @@ export function table<Row>(
 /** A terminal on a free port of this machine that answers at once. */
 export function terminalWith(options: TerminalOptions = {}): Promise<Terminal> {
   return startTerminal({ port: 0, host: "127.0.0.1", duration: 0, ...options });
+}
+
+/** A terminal, and all that it tells. */
+export interface Recorded<T = Terminal> extends AsyncDisposable {
+  /** The terminal itself. */
+  terminal: T;
+  /** Its TCP port. */
+  port: number;
+  /** What happened. */
+  events: TerminalEvent[];
+  /** The lines of its log. */
+  log: [level: LogLevel, text: string][];
+}
+
+/** What a terminal tells, recorded; `start` is given where to tell it. */
+export async function recordedBy<T extends Terminal>(
+  start: (seen: Required<Pick<TerminalOptions, "onEvent" | "log">>) => Promise<T>,
+): Promise<Recorded<T>> {
+  const events: TerminalEvent[] = [];
+  const log: [level: LogLevel, text: string][] = [];
+  const terminal = await start({
+    onEvent: (event) => void events.push(event),
+    log: (level, text) => void log.push([level, text]),
+  });
+  const { port } = terminal;
+  return { terminal, port, events, log, [Symbol.asyncDispose]: () => terminal.close() };
+}
+
+/** A terminal of {@linkcode terminalWith}, and all that it tells. */
+export function recorded(options: TerminalOptions = {}): Promise<Recorded> {
+  return recordedBy((seen) => terminalWith({ ...seen, ...options }));
+}
+
+/** The events of a name. */
+export function named(events: readonly TerminalEvent[], name: string): TerminalEvent[] {
+  return events.filter(({ event }) => event === name);
+}
+
+/** What a terminal is, as far as these helpers look at it. */
+type Told = Pick<Terminal, "port" | "transactions">;
+
+/** The codes of the warnings about a request, the last if none is said. */
+export function codes(terminal: Told, at = -1): string[] | undefined {
+  return terminal.transactions.at(at)?.warnings.map(({ code }) => code);
+}
+
+/** Fails unless a line of a log matches. */
+export function logged(log: Recorded["log"], level: LogLevel, pattern: RegExp): void {
+  const lines = log.map((line) => line.join(" "));
+  assert.ok(
+    log.some(([at, line]) => at === level && pattern.test(line)),
+    `no ${level} ${pattern} in\n${lines.join("\n")}`,
+  );
+}
+
+/** Resolves when so many requests have come. */
+export function came(terminal: Told, count: number): Promise<void> {
+  return eventually(() => terminal.transactions.length >= count, `${count} requests`);
+}
+
+/** Sends a request, and leaves later than a POS does that only closes its side, as nc. */
+export async function giveUp(terminal: Told, request = `${DEBIT}\n`): Promise<void> {
+  const last = terminal.transactions.at(-1)?.number;
+  await using peer = await Peer.connect(terminal.port);
+  peer.send(request);
+  await eventually(() => terminal.transactions.at(-1)?.number !== last, "a request");
+  await sleep(HALF_CLOSE_WINDOW + 20);
+}
+
+/** Decides on the first payment when its POS has left, and not sooner. */
+export function onceLeft(words: OutcomeText): Decide {
+  return async (_request, number, left) => {
+    if (number > 1) return "success";
+    if (!left.aborted) await new Promise((resolve) => left.addEventListener("abort", resolve));
+    return words;
+  };
+}
+
+/**
+ * A clock that a test holds: time goes by when it says so. A sleep of a millisecond is a turn of the
+ * event loop, and takes none.
+ */
+export class HeldClock implements Clock {
+  /** What chance gives next. */
+  chance = 0;
+  /** What a turn of the event loop is. */
+  turn: () => Promise<unknown> = () => sleep(1);
+  #now = 0;
+  readonly #sleeps = new Map<() => void, number>(); // what wakes each, and when
+
+  now(): number {
+    return this.#now;
+  }
+
+  random(): number {
+    return this.chance;
+  }
+
+  async sleep(milliseconds: number, until?: AbortSignal): Promise<void> {
+    until?.throwIfAborted();
+    if (milliseconds <= 1) await this.turn();
+    else await this.#wake(this.#now + milliseconds, until);
+    until?.throwIfAborted();
+  }
+
+  #wake(at: number, until?: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const wake = (): void => {
+        this.#sleeps.delete(wake);
+        resolve();
+      };
+      this.#sleeps.set(wake, at);
+      until?.addEventListener("abort", wake);
+    });
+  }
+
+  /** How many milliseconds each has yet to sleep. */
+  get sleeping(): number[] {
+    return [...this.#sleeps.values()].map((at) => at - this.#now);
+  }
+
+  /** Resolves when somebody sleeps so long. */
+  asleep(milliseconds: number): Promise<void> {
+    const sleeps = (): boolean => this.sleeping.includes(milliseconds);
+    return eventually(sleeps, `a sleep of ${milliseconds} ms`);
+  }
+
+  /** Lets so many milliseconds go by. */
+  pass(milliseconds: number): void {
+    this.#now += milliseconds;
+    for (const [wake, at] of [...this.#sleeps]) if (at <= this.#now) wake();
+  }
 }
 
 /** The point of sale against a port of this machine. */
@@ -119,9 +262,9 @@ export class Peer implements AsyncDisposable {
     });
   }
 
-  /** A connection to a port of this machine. */
-  static async connect(port: number): Promise<Peer> {
-    const socket = net.connect({ port, host: "127.0.0.1", noDelay: true });
+  /** A connection to a port of this machine; of some kind, if that is said. */
+  static async connect(port: number, options: { allowHalfOpen?: boolean } = {}): Promise<Peer> {
+    const socket = net.connect({ port, host: "127.0.0.1", noDelay: true, ...options });
     await within(once(socket, "connect"), () => `no connection to port ${port}`);
     return new Peer(socket);
   }
@@ -166,10 +309,7 @@ export class Peer implements AsyncDisposable {
     const asked = messages(raw)[0]?.message ?? {};
     const answer = Promise.withResolvers<Received | undefined>();
     const framer = new MessageFramer({
-      pause: (fields) => {
-        if (fields["AE"] === undefined) return Infinity;
-        return seemsWhole(asked, fields) ? GAP : 10 * GAP;
-      },
+      pause: (fields) => answerPause(asked, fields, GAP),
       onMessage: answer.resolve,
     });
     const take = (chunk: string): void => framer.feed(chunk);
@@ -282,7 +422,13 @@ export interface Ran {
 }
 
 /** A command of this project. */
-export type Script = "client.ts" | "server.ts" | "web.ts" | "proxy.ts";
+export type Script = "client.ts" | "server.ts" | `workbench/${string}.ts`;
+
+/** How this runtime runs a file with --allow-net alone. */
+export const RUNTIME: readonly string[] = [
+  process.execPath,
+  ..."deno" in process.versions ? ["run", "--no-prompt", "--allow-net"] : [],
+];
 
 /** A process of its own, under the runtime that runs the test. */
 export class Command implements AsyncDisposable {
@@ -310,8 +456,8 @@ export class Command implements AsyncDisposable {
 
   /** Starts a command of this project. */
   static start(script: Script, ...args: string[]): Command {
-    const deno = "deno" in process.versions ? ["run", "--no-prompt", "--allow-net"] : [];
-    return new Command([...deno, fileURLToPath(new URL(script, import.meta.url)), ...args]);
+    const file = fileURLToPath(new URL(script, import.meta.url));
+    return new Command([...RUNTIME.slice(1), file, ...args]);
   }
 
   /** Resolves when it has ended. */
