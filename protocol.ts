@@ -726,17 +726,6 @@ const MAX_DEVIATIONS = 20;
 
 /**
  * What a request has that the protocol does not want: every field is held against {@linkcode TAGS}.
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { deviations, MessageReader } from "./protocol.ts";
- *
- * const [request] = new MessageReader().feed("CZ0040300CJ003012CA00201CD001I\n");
- * const [deviation] = request ? deviations(request) : [];
- * assert.equal(deviation?.code, "size");
- * assert.equal(deviation?.text, "CJ: expected 12 characters, got 3");
- * ```
  */
 export function deviations(request: Received): Deviation[] {
   const found: Deviation[] = [];

@@ -400,14 +400,14 @@ export interface Attempt {
 }
 
 /** Tells what is answered: {@linkcode answerTo}, or something around it. */
-export type Answer = (
+export type Answer = typeof answerTo;
+
+/** What a terminal answers to a request that it serves. */
+export function answerTo(
   request: Readonly<Message>,
   outcome: Outcome,
   context: AnswerContext,
-) => Message;
-
-/** What a terminal answers to a request that it serves. */
-export const answerTo: Answer = (request, outcome, context) => {
+): Message {
   const { failure = "", tags, padded = false } = outcome;
   const answer = echo(request);
   const { CD: action, BA } = request;
@@ -420,7 +420,7 @@ export const answerTo: Answer = (request, outcome, context) => {
   else answer["AE"] = "10";
   if (padded && answer["CB"]) answer["CB"] = answer["CB"].padStart(12, "0");
   return setTags(answer, tags);
-};
+}
 
 /** The answer to a request that is not served: AE 01, and AF. */
 export function notServed(request: Readonly<Message>, AF: string): Message {

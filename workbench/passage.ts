@@ -68,10 +68,15 @@ const MAX_UNASKED = 20;
 
 /** A connection through the proxy. */
 export class Passage implements Line, Served {
+  /** Counted from 1. */
   readonly number: number;
-  readonly address: string; // which a closed socket does not know any more
-  readonly socket: net.Socket; // of the POS
+  /** The address of the POS, which a closed socket does not know any more. */
+  readonly address: string;
+  /** The connection of the POS. */
+  readonly socket: net.Socket;
+  /** What the proxy does. */
   readonly settings: Settings;
+  /** Is told what happens. */
   readonly tell: Listener;
   readonly #shared: Shared;
   readonly #onDone: () => void;
@@ -146,6 +151,7 @@ export class Passage implements Line, Served {
     return this.#turns[0];
   }
 
+  /** Ends what is under way that is wanted, or all since something is wrong. */
   drop(what: string | ((request: Request) => boolean)): void {
     if (typeof what === "string") {
       this.#log("warn", () => `dropped: ${what}`);
@@ -161,6 +167,7 @@ export class Passage implements Line, Served {
     if (dropped.length > 0 && this.#open.size === 0) this.stop();
   }
 
+  /** Ends both connections at once, with all that is under way. */
   stop(): void {
     this.#noteClosing("terminal");
     this.#turns.length = 0;
