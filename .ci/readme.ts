@@ -6,19 +6,27 @@ import assert from "node:assert/strict";
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import path from "node:path";
 import process from "node:process";
-import { PAGE } from "../page.ts";
 import { decode, DEVIATIONS, TAGS, VERSION } from "../protocol.ts";
-import { CARDS, ENDINGS, FAULTS, FLAGS, MODELS, WARNINGS } from "../server.ts";
+import { CARDS, ENDINGS, FAULTS, FLAGS } from "../server.ts";
+import { amountOf, CASES } from "../workbench/exam_cases.ts";
+import { MODELS } from "../workbench/models.ts";
+import { FRENCH_TAGS, FRENCH_WORDS } from "../workbench/page/french.ts";
+import { WARNINGS } from "../workbench/warnings.ts";
 
 const PAPERS = new Map(
-  ["README.md", "README.fr.md", "REFERENCE.md", "PROTOCOL.md"].map((
+  ["README.md", "README.fr.md", "docs/REFERENCE.md", "docs/PROTOCOL.md"].map((
     name,
   ) => [name, readFileSync(name, "utf8")]),
 );
 const readme = PAPERS.get("README.md") ?? "";
 const french = PAPERS.get("README.fr.md") ?? "";
-const protocol = PAPERS.get("PROTOCOL.md") ?? "";
+const reference = PAPERS.get("docs/REFERENCE.md") ?? "";
+const protocol = PAPERS.get("docs/PROTOCOL.md") ?? "";
+
+/** Blocks that nothing here can run. */
+const NOT_RUN = ["csharp", "yaml", "nginx", "caddyfile"];
 
 /** How the files of the blocks are run, each as the paper says. */
 const FILES: Readonly<Record<string, readonly string[]>> = {
@@ -30,6 +38,7 @@ const FILES: Readonly<Record<string, readonly string[]>> = {
   "till.spec.ts": ["npx vitest run till.spec.ts"],
   "test_till.py": ["python3 -m pytest -q test_till.py"],
   "till_test.php": ["php till_test.php"],
+  "naive_till.py": [], // which a command that follows runs
 };
 
 function run(command: string): string {
@@ -54,8 +63,12 @@ async function listening(command: string): Promise<{ terminal: ChildProcess; pri
   });
   let printed = "";
   terminal.stdout.setEncoding("utf8").on("data", (chunk: string) => printed += chunk);
-  while (!/listening on .*\n/.test(printed)) {
-    const ended = await Promise.race([once(terminal.stdout, "data"), once(terminal, "exit")]);
+  const signal = AbortSignal.timeout(30_000);
+  while (!/(?:listening on|pays on port) .*\n/.test(printed)) {
+    const ended = await Promise.race([
+      once(terminal.stdout, "data", { signal }),
+      once(terminal, "exit", { signal }),
+    ]);
     assert.ok(typeof ended[0] === "string", `${command} printed ${printed}`);
   }
   return { terminal, printed };
@@ -76,8 +89,8 @@ async function stopAll(): Promise<void> {
   }
 }
 
-/** Text without its digits. */
-const shape = (text: string): string => text.trim().replace(/\d/g, "0");
+/** Text without its numbers, and without the line breaks that depend on how long they are. */
+const shape = (text: string): string => text.trim().replace(/\d+/g, "0").replace(/\s+/g, " ");
 
 /** A transaction without its numbers; whether its connection is closed yet is a matter of time. */
 function shapeOfJson(text: string): unknown {
@@ -97,7 +110,9 @@ for (const [paper, text] of PAPERS) {
     else if (kind === "sh") {
       for (const command of body.trim().split("\n")) {
         const [, terminal] =
-          /^(deno run .*(?:server|web)\.ts(?: -d 0| -i| --outcome \w+)?)(?: &)?$/.exec(command) ??
+          /^(deno run .*(?:server|web|exam)\.ts(?: -d 0| -i| --outcome \w+)?)(?: &)?$/.exec(
+            command,
+          ) ??
             [];
         if (terminal) {
           await stopAll();
@@ -105,7 +120,7 @@ for (const [paper, text] of PAPERS) {
         } else if (command === "kill %1") await stopAll();
         else printed = run(command);
       }
-    } else if (kind !== "csharp" && kind !== "yaml") {
+    } else if (!NOT_RUN.includes(kind ?? "")) {
       await stopAll();
       const [, name = ""] = /^(?:<\?php )?(?:\/\/|#) (\S+)\n/.exec(body) ?? [];
       const commands = FILES[name];
@@ -116,9 +131,17 @@ for (const [paper, text] of PAPERS) {
         assert.ok(isOther || text.includes(command), `${paper} does not tell ${command}`);
         run(command.replace("npx vitest", "npx --yes vitest@5.1.1"));
         if (!isOther) continue;
-        await start("bun web.ts -d 0"); // and does not take another terminal for its own
-        assert.notEqual(spawnSync("bash", ["-c", command], { timeout: 60_000 }).status, 0, command);
+        await start("bun workbench/web.ts -d 0"); // and does not take another terminal for its own
+        run(command);
         await stopAll();
+        writeFileSync(name, body.replace('FOLDER = "."', 'FOLDER = "nowhere"')); // then it says why
+        const failed = spawnSync("bash", ["-c", command], { encoding: "utf8", timeout: 60_000 });
+        assert.notEqual(failed.status, 0, command);
+        assert.match(
+          failed.stdout + failed.stderr,
+          /not found.*nowhere\/workbench\/web\.ts/,
+          command,
+        );
       }
     }
   }
@@ -133,58 +156,82 @@ const rowsOf = (text: string): string[][] =>
 const spans = (cell = ""): string[] =>
   [...cell.matchAll(/`([^`]+)`/g)].map(([, code = ""]) => code);
 
-const flags = { server: new Set<string>(), client: new Set<string>() };
-for (const [, , cell = ""] of [readme, french].flatMap(rowsOf)) {
-  const codes = spans(cell);
-  if (codes.some((code) => code.startsWith("client.ts "))) {
-    for (const code of codes) flags.client.add(code.replace("client.ts ", ""));
-  } else if (cell.startsWith("`--")) { for (const code of codes) flags.server.add(code); }
+/** The tables of a paper, each with the cells of its first line. */
+const tablesOf = (text: string): { head: string[]; rows: string[][] }[] =>
+  text.split("\n\n").filter((part) => part.startsWith("| ")).map((part) => {
+    const [head = [], ...rows] = rowsOf(part);
+    return { head, rows };
+  });
+
+const flags = new Map<string, Set<string>>();
+for (const { head, rows } of [readme, french].flatMap(tablesOf)) {
+  const [, script] = /`((?:workbench\/)?(?:server|web)\.ts)`/.exec(head[2] ?? "") ?? [];
+  if (script === undefined) continue;
+  for (const [, , cell] of rows) {
+    const codes = spans(cell);
+    const isClient = codes[0]?.startsWith("client.ts ") ?? false;
+    const key = isClient ? "client.ts" : script;
+    const known = flags.get(key) ?? new Set<string>();
+    for (const code of codes) known.add(code.replace("client.ts ", ""));
+    flags.set(key, known);
+  }
 }
-flags.server.delete("--interactive"); // which needs a screen
-await start("bun server.ts -l info -d 0");
-for (const code of flags.client) run(`bun client.ts -l error ${code}`);
+await start("bun workbench/web.ts -l info -d 0");
+for (const code of flags.get("client.ts") ?? []) run(`bun client.ts -l error ${code}`);
 await stopAll();
-for (const code of flags.server) {
-  await start(`bun server.ts -p 0 ${code}`);
-  await stopAll();
+for (const script of ["server.ts", "workbench/web.ts"]) {
+  const port = script === "server.ts" ? "-p 0" : "-p 0 --web-port 0";
+  for (const code of flags.get(script) ?? []) {
+    await start(`bun ${script} ${port} ${code}`);
+    await stopAll();
+  }
 }
 
-// web.ts has the options of server.ts, and more.
+/** The options that a text names, Deno's permissions aside. */
+const options = (text: string): string[] => text.match(/(?<![\w-])--(?!allow-)[a-z][a-z-]*/g) ?? [];
+
+/** The table of the options of a command. */
+const tableOf = (title: string): string => {
+  const from = readme.indexOf(`| option of ${title} `);
+  assert.ok(from >= 0, `README.md: a table "option of ${title}"`);
+  return readme.slice(from, readme.indexOf("\n\n", from));
+};
+
 for (
-  const [name, script] of [
-    ["server.ts", "web.ts"],
+  const [script, ...titles] of [
+    ["server.ts", "server.ts and web.ts"],
+    ["workbench/web.ts", "server.ts and web.ts", "web.ts alone"],
     ["client.ts", "client.ts"],
-    ["proxy.ts", "proxy.ts"],
-  ]
+    ["workbench/proxy.ts", "proxy.ts"],
+    ["workbench/probe.ts", "probe.ts"],
+    ["workbench/exam.ts", "server.ts and web.ts", "exam.ts"],
+  ] as const
 ) {
-  const from = readme.indexOf(`| option of ${name}`);
-  const table = readme.slice(from, readme.indexOf("\n\n", from));
-  const options = (text: string): string[] => text.match(/(?<![\w-])--[a-z][a-z-]*/g) ?? [];
+  const table = titles.map(tableOf).join("\n");
   const help = run(`bun ${script} --help`).replace(/^examples:[^]*/m, "");
   const own = new Set(options(help));
   // Which the text above the tables tells.
   for (const option of ["--json", "--log-level", "--help", "--version"]) own.delete(option);
-  assert.deepEqual(new Set(options(table)), own, `the options of ${name}`);
+  assert.deepEqual(new Set(options(table)), own, `the options of ${script}`);
   const helpOf = new Map(
-    help.split(/^(?= {2}(?:-\w+, *| {5})--[a-z])/m).map((text) => [options(text)[0], text.trim()]),
+    help.split(/^(?= {2}(?:-\w+, *| {4,5})--[a-z])/m).map((
+      text,
+    ) => [options(text)[0], text.trim()]),
   );
-  for (const [, flags = "", standard = ""] of table.split("\n").map(cells)) {
+  const last = tableOf(titles.at(-1)!); // the others are held against their own command
+  for (const [, flags = "", standard = ""] of last.split("\n").map(cells)) {
     const [option = ""] = options(flags);
     const told = /\(([^()]+)\)$/.exec(helpOf.get(option)?.split("\n\n", 1)[0] ?? "")?.[1];
     assert.equal(/^(|off|---.*|default)$/.test(standard) ? told : standard, told, option);
   }
 }
 
-/** What the page calls the tags in French. */
-const [, data = "{}"] = /^const DATA = (.*);$/m.exec(PAGE["/page.js"].text) ?? [];
-const frenchTags: Record<string, [label: string, french: string]> = JSON.parse(data).tags;
-
 assert.deepEqual(
   rowsOf(protocol).filter(([, tag = ""]) => /^[A-Z]{2}$/.test(tag)).map((row) => row.slice(1, 5)),
   [...TAGS].map(([tag, { label, size, digits }]) => {
     const characters = `${[...new Set(size)].join("-")}${digits ? " digits" : ""}`;
-    const [, french] = frenchTags[tag] ?? [];
-    assert.ok(french !== label || label === "action", `page.ts: the French of ${tag}`);
+    const french = FRENCH_TAGS[tag];
+    assert.ok(french !== label || label === "action", `french.ts: the French of ${tag}`);
     return [tag, characters, label, french];
   }),
 );
@@ -204,17 +251,24 @@ assert.deepEqual(
 );
 
 for (const code of Object.keys({ ...DEVIATIONS, ...WARNINGS })) {
-  const rows = rowsOf(PAPERS.get("REFERENCE.md") ?? "");
-  const isThere = rows.some(([, cell]) => spans(cell).includes(code));
-  assert.ok(isThere, `REFERENCE.md: ${code}`);
+  const isThere = rowsOf(reference).some(([, cell]) => spans(cell).includes(code));
+  assert.ok(isThere, `docs/REFERENCE.md: ${code}`);
+  const forms = Object.values({ ...WARNINGS }[code] ?? {});
+  assert.ok(forms.length > 0, `warnings.ts: the words of ${code}`);
+  for (const [english, french] of forms) {
+    assert.ok(english && french && english !== french, `warnings.ts: both languages of ${code}`);
+  }
 }
 
 /** Every word of an outcome stands in a table. README.fr.md has but two of the cards. */
 for (const word of Object.keys({ ...ENDINGS, ...FAULTS, ...FLAGS, ...CARDS })) {
-  for (const paper of ["REFERENCE.md", "README.fr.md"]) {
+  for (const paper of ["docs/REFERENCE.md", "README.fr.md"]) {
     const isThere = rowsOf(PAPERS.get(paper) ?? "").some(([, cell]) => cell?.includes(word));
     assert.ok(isThere || (paper === "README.fr.md" && word in CARDS), `${paper}: ${word}`);
   }
+}
+for (const word of Object.keys({ ...FAULTS, ...FLAGS })) {
+  assert.ok(Object.hasOwn(FRENCH_WORDS, word), `french.ts: ${word}`);
 }
 
 const models = Object.keys(MODELS).filter((name) => name !== "reference");
@@ -222,11 +276,22 @@ assert.deepEqual(
   [...protocol.matchAll(/^\*\*.*: `--model (\w+)`$/gm)].map(([, name]) => name),
   models,
 );
+for (const name of models) assert.match(readme, new RegExp(`\\b${name}\\b`), `README.md: ${name}`);
+
+/** The cases of the examination: a row has one, or two that are alike. */
+const told = rowsOf(reference).flatMap(([, amounts = "", names = ""]) => {
+  const all = amounts.match(/-?\d+\.\d\d/g) ?? [];
+  return spans(names).map((name, at) => [name, all[at]]);
+});
+for (const one of CASES) {
+  const isThere = told.some(([name, amount]) => name === one.name && amount === amountOf(one));
+  assert.ok(isThere, `docs/REFERENCE.md: the case ${one.name}, ${amountOf(one)}`);
+}
 
 // ---------------------------------------------------------------- the papers themselves
 
 const lines = readme.trim().split("\n").length;
-assert.ok(lines <= 250, `README.md: expected at most 250 lines, got ${lines}`);
+assert.ok(lines <= 320, `README.md: expected at most 320 lines, got ${lines}`);
 
 /** The anchors of a paper's headings, as GitHub makes them. */
 function anchors(text: string): string[] {
@@ -234,11 +299,13 @@ function anchors(text: string): string[] {
     heading.toLowerCase().replace(/[^\p{L}\p{N} _-]/gu, "").replaceAll(" ", "-")
   );
 }
-for (const [paper, text] of PAPERS) {
+for (const paper of [...PAPERS.keys(), "CHANGELOG.md", "CONTRIBUTING.md", "bench/README.md"]) {
   for (
-    const [link, file = "", anchor] of text.matchAll(/\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)/g)
+    const [link, file = "", anchor] of readFileSync(paper, "utf8").matchAll(
+      /\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)/g,
+    )
   ) {
-    const there = file || paper;
+    const there = file ? path.join(path.dirname(paper), file) : paper;
     assert.ok(existsSync(there), `${paper}: ${link}`);
     const isThere = !anchor || anchors(readFileSync(there, "utf8")).includes(anchor);
     assert.ok(isThere, `${paper}: ${link}`);

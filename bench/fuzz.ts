@@ -5,6 +5,9 @@
 //   and memory must stay within 50 MB of where it was after the first thousand.
 // - POS that pipeline the largest requests and read no answer: memory must stay below 500 MB, and a
 //   good request must be approved within a second meanwhile.
+// - What a terminal could be made to keep, with its HTTP interface: large requests with event streams
+//   and lists that nobody reads, requests sent byte by byte, tills that reset and leave their payments
+//   under way. Memory must stay below 600 MB, and a good request must be approved within five seconds.
 // - The reader alone (feed.ts): 40 MB/s whatever the chunks, and kept messages that hold at most three
 //   times their text.
 //
@@ -14,7 +17,7 @@ import { once } from "node:events";
 import net from "node:net";
 import process from "node:process";
 import { decode, MessageReader } from "../protocol.ts";
-import { file, memory, start, stop, terminal } from "./start.ts";
+import { accepts, file, freePort, memory, peak, start, stop, terminal } from "./start.ts";
 
 const REQUESTS = 20_000;
 const GOOD = "CZ0040300CJ012012345678901CA00201CE003978BA0010CD0010CB00511245";
@@ -103,6 +106,97 @@ async function flood(name: string, command: string[]): Promise<void> {
   if (most > 500 || slowest > 1000) throw new Error("the flood was not held");
 }
 
+/** 63 KB, all of which is answered. */
+const LARGE = GOOD +
+  [..."WXY"].flatMap((first) => [..."ABCDEFGHIJKLMNOPQRSTU"].map((second) => first + second))
+    .slice(0, 63).map((tag) => `${tag}999${"x".repeat(999)}`).join("");
+
+/** Connects to a port of this machine; what goes wrong there is no matter. */
+async function connect(port: number): Promise<net.Socket> {
+  const socket = net.connect({ port, host: "127.0.0.1", noDelay: true });
+  socket.on("error", () => {});
+  await once(socket, "connect");
+  return socket;
+}
+
+/** Does something so many times, as many at once. */
+async function times(count: number, atOnce: number, act: () => Promise<unknown>): Promise<void> {
+  let left = count;
+  const worker = async (): Promise<void> => {
+    while (left-- > 0) await act();
+  };
+  await Promise.all(Array.from({ length: atOnce }, worker));
+}
+
+/** Asks for something over HTTP, and reads none of it. */
+async function askUnread(port: number, path: string): Promise<net.Socket> {
+  const socket = await connect(port);
+  socket.pause().write(`GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
+  return socket;
+}
+
+/** What makes a terminal keep much. Each gives what must stay open until memory is measured. */
+const HOARDS: Readonly<
+  Record<string, (port: number, web: number) => Promise<readonly net.Socket[]>>
+> = {
+  "1,000 requests of 63 KB, 40 streams and 40 lists that nobody reads": async (port, web) => {
+    const streams = Array.from({ length: 40 }, () => askUnread(web, "/api/events"));
+    const open = await Promise.all(streams);
+    await times(1_000, 10, () => send(port, LARGE));
+    const lists = Array.from({ length: 40 }, () => askUnread(web, "/api/transactions"));
+    return [...open, ...await Promise.all(lists)];
+  },
+  "50 requests of 10,000 bytes, byte by byte": async (port) => {
+    await times(50, 10, async () => {
+      const socket = await connect(port);
+      const closed = once(socket.resume(), "close"); // it may end sooner: it waits 10 s for a request
+      for (const byte of LARGE.slice(0, 10_000)) {
+        if (socket.writable) socket.write(byte);
+        await new Promise(setImmediate);
+      }
+      socket.end();
+      await closed;
+    });
+    return [];
+  },
+  "5,000 tills that leave payments of 63 KB under way": async (port) => {
+    const slow = LARGE.replace("CB00511245", "CB00511299");
+    await times(5_000, 100, async () => {
+      const socket = await connect(port);
+      await new Promise((resolve) => socket.write(slow, resolve));
+      await new Promise((resolve) => setTimeout(resolve, 30)); // it becomes a request after 20
+      socket.resetAndDestroy();
+    });
+    return [];
+  },
+};
+
+async function hoard(name: string, command: string[]): Promise<void> {
+  for (const [what, attack] of Object.entries(HOARDS)) {
+    const web = await freePort();
+    const args = terminal(0, "error", web);
+    const server = await start(
+      command,
+      (port) => [...args(port), "--gap", "20", "--when", "*99=success,delay=600"],
+    );
+    while (!await accepts(web)) await new Promise((resolve) => setTimeout(resolve, 1));
+    const open = await attack(server.port, web);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    const started = performance.now();
+    const answer = await send(server.port, GOOD);
+    if (!answer.includes("AE00210")) throw new Error(`${name}: ${what}: no approval`);
+    const took = performance.now() - started;
+    const most = peak(server) / 1024;
+    for (const socket of open) socket.destroy();
+    await stop(server);
+    process.stdout.write(
+      `${name}: ${what}: ${most.toFixed(0)} MB, then paid within ${took.toFixed(0)} ms\n`,
+    );
+    if (most > 600) throw new Error("too much was kept");
+    if (took > 5000) throw new Error("it was busy for too long");
+  }
+}
+
 /** The reader alone, in a process of the runtime. */
 async function read(name: string, command: string[]): Promise<void> {
   const [program = "", ...before] = command;
@@ -164,5 +258,6 @@ for (const [name, command, small] of RUNTIMES) {
   await read(name, command);
   await fuzz(name, [...command, ...small]);
   await flood(name, command);
+  await hoard(name, command);
 }
 process.exit(0);

@@ -50,7 +50,7 @@ process.stdout.write(
 for (const [name, command] of RUNTIMES) {
   const echo = await start(command, (port) => [file("echo.ts"), `${port}`]);
   const through = (...more: string[]) => (port: number): string[] => [
-    file("../proxy.ts"),
+    file("../workbench/proxy.ts"),
     ...["--terminal", `127.0.0.1:${echo.port}`, "--host", "127.0.0.1", "-p", `${port}`, ...more],
   ];
   const servers = {

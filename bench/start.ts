@@ -27,7 +27,8 @@ export async function freePort(): Promise<number> {
   return port;
 }
 
-function accepts(port: number): Promise<boolean> {
+/** Whether somebody listens on a port. */
+export function accepts(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = net.connect({ port, host: "127.0.0.1" }, () => resolve(true)).on(
       "error",
@@ -66,10 +67,14 @@ export async function stop(...servers: Server[]): Promise<void> {
 export const memory = ({ process: { pid } }: Server): number =>
   Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]);
 
+/** The most kilobytes that it has had. */
+export const peak = ({ process: { pid } }: Server): number =>
+  Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]);
+
 /** The arguments of a terminal that answers after so many seconds, alone or with web.ts around it. */
 export const terminal =
   (duration: number, level: string, webPort?: number) => (port: number): string[] => [
-    file(webPort === undefined ? "../server.ts" : "../web.ts"),
+    file(webPort === undefined ? "../server.ts" : "../workbench/web.ts"),
     ...(webPort === undefined ? [] : ["--web-port", `${webPort}`]),
     ...["--host", "127.0.0.1", "-p", `${port}`, "-d", `${duration}`, "--gap", "0", "-l", level],
   ];
