@@ -16,7 +16,6 @@ import {
   type Warning,
 } from "../protocol.ts";
 import { askedFor, type Listener, requestText } from "../server.ts";
-import { filled, warningInFrench } from "./page/warned.js";
 
 /** The words of a warning, with its values in braces. */
 export type Words = readonly [english: string, french: string];
@@ -48,7 +47,7 @@ function unreachable(english: string, french: string): Words {
 }
 
 /** What a message that cannot be read is perhaps: the port says it behind what is wrong. */
-export const GUESSES: readonly Words[] = [
+const GUESSES: readonly Words[] = [
   [
     "this looks like Concert V2, {why}",
     "cela ressemble à Concert V2, l'ancien protocole aux champs de largeur fixe",
@@ -423,18 +422,63 @@ export function warning<Code extends keyof Forms>(
   };
 }
 
-/** The forms of each code, without their names. */
-export const WARNING_FORMS: Readonly<Record<string, readonly Words[]>> = Object.fromEntries(
-  Object.entries(WARNINGS).map(([code, forms]) => [code, Object.values(forms)]),
-);
+/** Words with their values. */
+function filled(words: string, about: About): string {
+  return words.replace(
+    /\{(\w+)\}/g,
+    (braces, name) => Object.hasOwn(about, name) ? String(about[name]) : braces,
+  );
+}
 
 /**
  * A warning in French, if its English words are known: it may be one of the port, of the relay or of
  * a recording, which does not have its values apart.
  */
-export function inFrench(warning: Readonly<Warning>): string | undefined {
-  const action = (code: string): string | undefined => ACTIONS.get(code)?.french;
-  return warningInFrench(warning, { forms: WARNING_FORMS, guesses: GUESSES, action });
+export function inFrench({ code, text, about }: Readonly<Warning>): string | undefined {
+  if (!Object.hasOwn(WARNINGS, code)) return undefined;
+  const forms = Object.values(WARNINGS[code] ?? {});
+  if (code !== "malformed") return frenchOf(forms, text, about);
+  const [wrong = "", guess] = text.split(/; (?=this looks like |perhaps the length of )/);
+  const parts = [frenchOf(forms, wrong), guess !== undefined && frenchOf(GUESSES, guess)];
+  return parts.filter(Boolean).join(" ; ");
+}
+
+/** The French of what was told in English in one of some forms. */
+export function frenchOf(
+  forms: readonly Words[],
+  text: string,
+  about?: About,
+): string | undefined {
+  for (const [english, words] of forms) {
+    const found = patternOf(english).exec(text);
+    if (found) return filled(words, frenchValues({ ...found.groups, ...about }));
+  }
+  return undefined;
+}
+
+/** What matches English words, whatever their values are. */
+function patternOf(english: string): RegExp {
+  const plain = english.replace(/[.*+?()[\]^$|\\]|\{(?!\w+\})/g, "\\$&");
+  return new RegExp(`^${plain.replace(/\{(\w+)\}/g, "(?<$1>.*)")}$`, "s");
+}
+
+/** Values as French writes them: a decimal comma, and what was asked for in its words. */
+function frenchValues(about: About): About {
+  const { action, amount, seconds, register, paid } = about;
+  const comma = (value: string | number): string => String(value).replace(/(\d)\.(\d)/g, "$1,$2");
+  const money = amount !== undefined && comma(amount);
+  const asked = action !== undefined && [
+    ACTIONS.get(String(action))?.french ?? `action ${action}`,
+    ...(money ? [`de ${money}`] : []),
+    ...(register ? [`de la caisse ${register}`] : []),
+  ];
+  return {
+    ...about,
+    ...(asked && { what: asked.join(" ") }),
+    ...(money && { amount: money === "that amount" ? "ce montant" : money }),
+    ...(seconds !== undefined && { seconds: comma(seconds) }),
+    ...(paid === "none" && { paid: "rien n'est" }),
+  };
 }
 
 /** What a warning tells of a request for money. */
