@@ -221,7 +221,7 @@ test(
       assert.match(
         stderr,
         /^server\.ts: -[a-z-]+: it is an option of workbench\/web\.ts\n$/,
-        args[0],
+        `${args[0]}`,
       );
       assert.deepEqual([status, stdout], [2, ""]);
     }));

@@ -234,7 +234,7 @@ slow("reset() forgets what got lost, of one register or of all", async () => {
     await losing(seen);
     seen.terminal.reset(register);
     await ask(seen.port, DEBIT);
-    assert.equal(twice(seen.terminal)[0], expected, register);
+    assert.equal(twice(seen.terminal)[0], expected, `${register}`);
   }
 });
 

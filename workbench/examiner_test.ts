@@ -148,10 +148,10 @@ test("the interface over HTTP: words, reports, cash registers", patience, async 
   const call = async (path: string, body?: string): Promise<[number, Row & { error: string }]> => {
     const init = body === undefined ? {} : { method: "POST", body };
     const response = await fetch(`${web.url}api/exam${path}`, init);
-    return [response.status, await response.json()];
+    return [response.status, await response.json() as Row & { error: string }];
   };
   const report = async (path = ""): Promise<ReturnType<typeof reportOf>> =>
-    await (await fetch(`${web.url}api/exam${path}`)).json();
+    await (await fetch(`${web.url}api/exam${path}`)).json() as ReturnType<typeof reportOf>;
 
   assert.equal((await report()).notSat, NAMES.length);
   assert.deepEqual((await call("/split", "paid"))[0], 409);

@@ -63,7 +63,7 @@ test("each file that the page names is one of the page, and it has no script in 
 
 /** The data of the page. */
 async function dataOf(url: string): Promise<PageData> {
-  return await (await fetch(`${url}data.json`)).json();
+  return await (await fetch(`${url}data.json`)).json() as PageData;
 }
 
 test("the page has all its words in French too", async () => {

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { URLSearchParams } from "node:url";
 import { createHash } from "node:crypto";
 import type http from "node:http";
 import { exchange, ExchangeError, type OnMessage } from "../client.ts";
