@@ -268,7 +268,8 @@ function checkRaw(raw: unknown): string {
 /** Waits for the connection, and gives what the terminal sends before it is asked anything. */
 export async function connected(socket: net.Socket): Promise<string> {
   await once(socket, "connect");
-  await sleep(LISTEN_FIRST_MS);
+  // The turns after it: what came while the program was too busy to read is read before.
+  for (const pause of [LISTEN_FIRST_MS, 1, 1, 1]) await sleep(pause);
   if (socket.destroyed) throw socket.errored ?? new Error("the terminal closed the connection");
   return socket.read() ?? "";
 }

@@ -509,6 +509,30 @@ slow("what came before the request was sent is no answer to it, and told", async
   assert.match(warnings?.[0]?.text ?? "", /before the request was sent .*"CZ0040300CJ/);
 });
 
+slow("however busy the program is, what came before the request is no answer to it", async () => {
+  const answered = Promise.withResolvers<Peer>();
+  await using terminal = await listening(async (peer) => {
+    answered.resolve(peer);
+    await peer.until(/CB00511245/);
+    peer.send(DECLINE);
+  });
+  // What keeps the program busy while the approval comes, longer than the client listens first.
+  await using busy = await listening(async (peer) => {
+    await peer.until(/now/);
+    (await answered.promise).send(APPROVAL);
+    for (const until = performance.now() + 40; performance.now() < until;);
+  });
+  const other = net.connect({ port: busy.port, host: "127.0.0.1" });
+  await once(other, "connect");
+  const paid = payAt(terminal.port);
+  await answered.promise;
+  other.write("now");
+  const { status, warnings } = await paid;
+  other.destroy();
+  assert.equal(status, "declined");
+  assert.deepEqual(warnings?.map(({ code }) => code), ["early"]);
+});
+
 slow("an error too tells what came before the request", async () => {
   await using terminal = await listening(async (peer) => {
     peer.send("\x1b[2Jhello");

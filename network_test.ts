@@ -1083,6 +1083,31 @@ slow(
   },
 );
 
+slow(
+  "beyond the bytes that wait on all connections no POS gets ahead of its answers, others pay",
+  async () => {
+    const decided = Promise.withResolvers<OutcomeText>();
+    await using terminal = await terminalWith({
+      bounds: { allWaitingBytes: 10_000 },
+      outcome: ({ CA }) => CA === "02" ? "success" : decided.promise,
+    });
+    await using one = await Peer.connect(terminal.port);
+    await using other = await Peer.connect(terminal.port);
+    const request = `${text({ ...DEBIT_MESSAGE, CF: "x".repeat(900) })}\n`;
+    for (const peer of [one, other]) peer.send(request.repeat(500)); // more than a chunk
+    await came(terminal, 20);
+    await sleep(100);
+    assert.ok(terminal.transactions.length < 800, `${terminal.transactions.length} were read`);
+    await using third = await Peer.connect(terminal.port);
+    third.send(`${text({ ...DEBIT_MESSAGE, CA: "02" })}\n`);
+    await third.until(/AE00210/);
+    decided.resolve("04");
+    for (const peer of [one, other]) {
+      await peer.until(/^(CZ[^C]*(?:C[^Z][^C]*)*AF00204){500}$/);
+    }
+  },
+);
+
 // ---------------------------------------------------------------- properties
 
 // Its types are not at hand where it is not installed.

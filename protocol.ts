@@ -1169,8 +1169,10 @@ export function argumentError(error: unknown, names: readonly string[]): string 
   const meant = nearest(unknown, names);
   if (meant !== undefined) return `${message.split("\n", 1)[0]}; did you mean --${meant}? ${help}`;
   const [, option] = /VALUE$/.test(`${code}`) ? /(--[\w-]+)/.exec(message) ?? [] : [];
-  const isFlag = / does not take /.test(message);
-  const value = isFlag ? "no value" : `a value; one that begins with - is written ${option}=-1`;
+  const dashed = / missing$/.test(message)
+    ? "a value, got none"
+    : `a value; one that begins with - is written ${option}=-1`;
+  const value = / does not take /.test(message) ? "no value" : dashed;
   if (option) return `${option}: expected ${value} ${help}`;
   const [, extra = ""] = /^Unexpected argument '(.*?)'\. /s.exec(message) ?? [];
   const perhaps = names.includes("outcome") ? `; did you mean --outcome ${printable(extra)}?` : "";

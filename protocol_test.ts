@@ -1290,7 +1290,7 @@ test("argumentError() says in one line what is wrong with the arguments, and wit
 table<[args: string[], expected: string]>("argumentError() says what parseArgs() means", {
   "a value that is missing": [
     ["--outcome"],
-    "--outcome: expected a value; one that begins with - is written --outcome=-1",
+    "--outcome: expected a value, got none",
   ],
   "a value that begins as an option": [
     ["-d", "-1"],

@@ -103,6 +103,8 @@ export interface Clock {
 export interface Fault {
   /** What it does, for the help. */
   readonly help: string;
+  /** Whether the POS never gets the whole answer. Default: it does. */
+  readonly loses?: true;
   /** Does it to an answer, Latin-1 text. */
   send(answer: string, wire: Wire, clock: Clock): unknown;
 }
@@ -114,17 +116,24 @@ export type FaultName =
 
 /** The faults by their words. */
 export const FAULTS: Readonly<Record<FaultName, Fault>> = {
-  silent: { help: "no answer, the connection stays until the POS closes it", send: () => {} },
+  silent: {
+    help: "no answer, the connection stays until the POS closes it",
+    loses: true,
+    send: () => {},
+  },
   close: {
     help: "the connection is closed without an answer",
+    loses: true,
     send: (_answer, wire) => wire.end(),
   },
   reset: {
     help: "the connection is reset without an answer",
+    loses: true,
     send: (_answer, wire) => wire.end("reset"),
   },
   truncate: {
     help: "the answer is cut inside its last field, then closed",
+    loses: true,
     send(answer, wire) {
       wire.send(answer.slice(0, -1));
       wire.end();
@@ -132,6 +141,7 @@ export const FAULTS: Readonly<Record<FaultName, Fault>> = {
   },
   garbage: {
     help: "bytes that are no message instead of the answer",
+    loses: true,
     send: (_answer, wire) => wire.send("\x00\xff?!garbage\r\n"),
   },
   // 250 ms: other fake terminals pause 200 (5), and delayed acknowledgements make as much.
@@ -144,6 +154,11 @@ export const FAULTS: Readonly<Record<FaultName, Fault>> = {
     send: (answer, wire, clock) => sendSegments([...answer], 5, wire, clock),
   },
 };
+
+/** What goes wrong with the answer of an outcome, if anything does. */
+export function faultOf({ fault }: Outcome): Fault | undefined {
+  return typeof fault === "string" ? FAULTS[fault] : fault;
+}
 
 /** Sends an answer in pieces, so many milliseconds apart, as long as somebody is there. */
 export async function sendSegments(
@@ -616,7 +631,7 @@ export class Request implements Wire {
   /** The segments of the answer. */
   readonly sentSegments: Segment[] = [];
   /** Whether something of the answer was to be sent. */
-  isWritten = false;
+  sendsAnswer = false;
   /** What of the answer was lost since the POS had gone: the rest, or all. */
   lost: "rest" | "all" | undefined;
   /** That the POS has gone, if so. */
@@ -624,7 +639,7 @@ export class Request implements Wire {
   /** Whether the answer goes to the POS another way: that it leaves here says nothing then. */
   isElsewhere = false;
   /** Whether the connection is done with it. */
-  isTried = false;
+  isDone = false;
   /** When its answer was out. */
   answered: Date | undefined;
   /** When it was over: nothing more comes of it. */
@@ -705,7 +720,7 @@ export class Request implements Wire {
   }
 
   end(how?: "reset"): void {
-    this.isTried = true;
+    this.isDone = true;
     if (this.#why !== "ended") this.line.hangUp(how);
   }
 
@@ -716,7 +731,7 @@ export class Request implements Wire {
       this.interim = { raw: bytes, milliseconds };
       this.tell("interim");
     } else if (!part) {
-      this.isTried = this.isWritten = true;
+      this.isDone = this.sendsAnswer = true;
       const isNone = this.sent === "" && (gone || bytes === "");
       if (gone || !isAll) this.lost ??= isNone ? "all" : "rest";
       this.sent += bytes;
@@ -808,15 +823,46 @@ export type Served = {
  * @param judge What the protocol does not want of a request. Default: {@linkcode deviations}.
  * @throws {ListenError} It cannot listen there.
  */
-export function listen(
+export async function listen(
   settings: Settings,
   handle: Handler,
   tell: Listener,
   judge: (received: Received) => Deviation[] = deviations,
 ): Promise<Listening> {
-  const service: Service = { settings, handle, tell, judge, requests: 0, left: new Map() };
-  return accept(settings, tell, (...about) => new Connection(service, ...about));
+  const service: Service = {
+    settings,
+    handle,
+    tell,
+    judge,
+    requests: 0,
+    left: new Map(),
+    queued: 0,
+  };
+  const connections = new Set<Connection>();
+  const listening = await accept(settings, tell, (socket, number, done) => {
+    const one = new Connection(service, socket, number, () => {
+      connections.delete(one);
+      done();
+    });
+    connections.add(one);
+    return one;
+  });
+  // One look at all of them: a timeout of each socket is a tenth of a payment's time in Deno.
+  const { idle, keep, keepAlive } = settings.bounds;
+  const look = setInterval(() => {
+    for (const connection of connections) connection.checkIdle();
+  }, Math.min(IDLE_CHECK, idle, keep, keepAlive || Infinity));
+  return {
+    ...listening,
+    close() {
+      clearInterval(look);
+      return listening.close();
+    },
+  };
 }
+
+/** Most milliseconds between two looks for idle connections (our choice). */
+const IDLE_CHECK = 10_000;
 
 /**
  * Listens, and has each connection served, up to the bound at once.
@@ -921,6 +967,7 @@ type Service = {
   judge: (received: Received) => Deviation[];
   requests: number; // how many there were
   left: Map<Request, Connection>; // under way on connections that have ended, the oldest first
+  queued: number; // bytes of requests that wait, or are being handled
 };
 
 /**
@@ -945,6 +992,7 @@ class Connection implements FramerOwner, Line, Served {
   #closing: ReturnType<typeof setTimeout> | undefined; // the POS must have closed its side by then
   #arrived = 0; // when the last byte came
   #pieces: Segment[] = []; // of the request in progress, by the clock
+  #active: number; // when the last request or answer was there
   #hasEnded = false; // the POS has closed its side
   #by: Side | undefined; // who closed first
 
@@ -956,11 +1004,9 @@ class Connection implements FramerOwner, Line, Served {
     this.settings = service.settings;
     this.tell = service.tell;
     this.address = socket.remoteAddress ?? "";
-    const { idle, keepAlive, requestBytes } = this.settings.bounds;
-    this.#framer = new MessageFramer(this, requestBytes);
+    this.#active = this.settings.clock.now();
+    this.#framer = new MessageFramer(this, this.settings.bounds.requestBytes);
     this.#log("debug", () => `connected from ${this.address} port ${socket.remotePort}`);
-    socket.setTimeout(idle, () => this.#onIdle());
-    if (keepAlive > 0) socket.setKeepAlive(true, keepAlive);
     socket.setEncoding("latin1").on("data", (chunk: string) => this.#read(chunk));
     socket.on("end", () => this.#onEnd());
     socket.on("close", () => this.#onClose());
@@ -1002,6 +1048,7 @@ class Connection implements FramerOwner, Line, Served {
   #dequeue(at: number): void {
     const [request] = this.#queue.splice(at, 1);
     this.#queued -= request!.received.raw.length;
+    this.#service.queued -= request!.received.raw.length;
   }
 
   #log(level: LogLevel, text: () => string): void {
@@ -1017,7 +1064,11 @@ class Connection implements FramerOwner, Line, Served {
     if (state === "whole" || state === "incomplete") {
       this.#overdue ??= setTimeout(() => this.#finish(), bounds.request);
     } else this.#pieces = [];
-    if (this.#queue.length < bounds.waiting && this.#queued < bounds.waitingBytes) return;
+    const { length } = this.#queue;
+    const isFull = length >= bounds.waiting || this.#queued >= bounds.waitingBytes;
+    // Of a POS that waits for one answer is read on, or it could not be seen to leave.
+    const isTooMuch = length > 1 && this.#service.queued >= bounds.allWaitingBytes;
+    if (!isFull && !isTooMuch) return;
     this.socket.pause(); // and nothing is cut where reading stopped
     this.#framer.hold();
     this.#inTime();
@@ -1042,11 +1093,12 @@ class Connection implements FramerOwner, Line, Served {
     }));
     this.#pieces = [];
     const request = new Request(this, ++this.#service.requests, received, found, segments, at);
-    if (!this.#last) this.socket.setTimeout(this.settings.bounds.keep);
     this.#last = request;
+    this.#active = at;
     this.#open.add(request);
     this.#queue.push(request);
     this.#queued += received.raw.length;
+    this.#service.queued += received.raw.length;
     request.tell("request");
     if (this.#hasEnded) request.leave("closed", false);
     if (this.#queue.length === 1) this.#handle();
@@ -1079,9 +1131,10 @@ class Connection implements FramerOwner, Line, Served {
   #onHandled(request: Request): void {
     this.#dequeue(0);
     if (request.over) return;
-    if (request.isWritten) request.answered = new Date();
+    this.#active = this.settings.clock.now();
+    if (request.sendsAnswer) request.answered = new Date();
     request.tell("answered");
-    if (request.isTried || this.socket.destroyed) this.#over(request);
+    if (request.isDone || this.socket.destroyed) this.#over(request);
   }
 
   #over(request: Request): void {
@@ -1110,10 +1163,13 @@ class Connection implements FramerOwner, Line, Served {
     if (this.#queue.length === 0) this.hangUp();
   }
 
-  #onIdle(): void {
-    const { idle, keep } = this.settings.bounds;
-    const what = this.#last ? `nothing has come for ${keep}` : `no request has come for ${idle}`;
-    if (this.#open.size === 0) this.drop(`${what} ms`);
+  /** Closes the connection if nothing has come for too long, and probes whether the POS is there. */
+  checkIdle(): void {
+    const { clock, bounds: { idle, keep, keepAlive } } = this.settings;
+    const [most, what] = this.#last ? [keep, "nothing"] : [idle, "no request"];
+    const quiet = clock.now() - this.#active;
+    if (this.#open.size === 0 && quiet >= most) this.drop(`${what} has come for ${most} ms`);
+    else if (keepAlive > 0 && quiet >= keepAlive) this.socket.setKeepAlive(true, keepAlive);
   }
 
   /** Half-closes: to destroy would send RST if input is unread, and the POS could lose the answer. */
@@ -1222,8 +1278,7 @@ export function answering(parts: Parts): Handler {
       return sendDue(request, wire, due, outcome, attempt || undefined);
     };
     const { delay = settings.duration } = outcome;
-    const [min, max] = typeof delay === "number" ? [delay, delay] : delay;
-    const seconds = isAtOnce(request) ? 0 : min + clock.random() * (max - min);
+    const seconds = isAtOnce(request) ? 0 : drawDelay(delay, clock);
     const wait = request.begun + 1000 * seconds - clock.now();
     return wait > 0 ? clock.sleep(wait, wire.ended).then(reply) : reply();
   };
@@ -1295,6 +1350,12 @@ function tellDecided(request: Request, outcome: Outcome, by: string): void {
   request.tell("decided", () => ({ outcome: formatOutcome(outcome), by }));
 }
 
+/** Seconds of a delay, drawn if it is a range. */
+export function drawDelay(delay: NonNullable<Outcome["delay"]>, clock: Clock): number {
+  const [min, max] = typeof delay === "number" ? [delay, delay] : delay;
+  return min + clock.random() * (max - min);
+}
+
 /** Whether no person has part in the answer: it waits for nothing. */
 function isAtOnce({ action, message }: Request): boolean {
   return action === "I" || message["BA"] === "1";
@@ -1303,13 +1364,14 @@ function isAtOnce({ action, message }: Request): boolean {
 /** Sends an answer, with what goes wrong with it. */
 export function send(
   raw: string,
-  { fault, hangup }: Outcome,
+  outcome: Outcome,
   wire: Wire,
   clock: Clock,
 ): void | Promise<void> {
-  const how: Fault | undefined = typeof fault === "string" ? FAULTS[fault] : fault;
-  const sending = how ? how.send(raw, wire, clock) : wire.send(raw);
-  const end = (): void => hangup && (!how || wire.sent !== "") ? wire.end() : undefined;
+  const { hangup } = outcome;
+  const fault = faultOf(outcome);
+  const sending = fault ? fault.send(raw, wire, clock) : wire.send(raw);
+  const end = (): void => hangup && (!fault || wire.sent !== "") ? wire.end() : undefined;
   return sending instanceof Promise ? sending.then(end) : end();
 }
 
@@ -1598,7 +1660,7 @@ function transactionOf(request: Request, number: number): Transaction {
     ...(outcome && { outcome: toOutcome(outcome) }),
     ...(decided && { decided }),
     ...(interim && { interim: { ...wireMessage(interim.raw), ...interim } }),
-    ...((answered ?? request.isWritten) && { answer: sentOf(request) }),
+    ...((answered ?? request.sendsAnswer) && { answer: sentOf(request) }),
     ...(answered && { answered }),
     ...(gone && { gone }),
     ...(over && { ended: over }),
@@ -1632,7 +1694,9 @@ function fieldsOf(event: string, request: Request): (() => object) | undefined {
     case "interim":
       return () => ({ ...wireMessage(request.interim!.raw), ...request.interim });
     case "answered":
-      return request.isWritten ? () => ({ ...words, milliseconds, ...sentOf(request) }) : undefined;
+      return request.sendsAnswer
+        ? () => ({ ...words, milliseconds, ...sentOf(request) })
+        : undefined;
   }
   return undefined;
 }
@@ -1659,7 +1723,8 @@ export function logging(log: Log, least: LogLevel): Listener {
 
 /** The line of a log for an event of a request that has no text of its own. */
 function lineOf(event: string, request: Request): (() => string) | undefined {
-  const { received: { raw, message }, interim, outcome, gone, lost, isWritten, decided } = request;
+  const { received: { raw, message }, interim, outcome, gone, lost, sendsAnswer, decided } =
+    request;
   switch (event) {
     case "request":
       return () => `received: ${logText({ raw, message })}`;
@@ -1672,7 +1737,7 @@ function lineOf(event: string, request: Request): (() => string) | undefined {
     case "answered": {
       const all = gone ? "too late, the POS has gone" : "not sent";
       const how = lost === "all" ? all : lost ? "sent in part" : "sent";
-      return () => isWritten ? `${how}: ${logText(sentOf(request))}` : "sent nothing";
+      return () => sendsAnswer ? `${how}: ${logText(sentOf(request))}` : "sent nothing";
     }
   }
   return undefined;
@@ -1728,6 +1793,8 @@ export const BOUNDS = {
   /** Requests of a connection that wait for answers, until no more is read of it, and their bytes. */
   waiting: 1_000,
   waitingBytes: 1_048_576,
+  /** The same of all connections: of one beyond it no more is read while two of its requests wait. */
+  allWaitingBytes: 67_108_864,
   /** Connections at once: more than a chain of shops has tills on one terminal. */
   connections: 10_000,
   /** Payments under way whose POS has left: of more, the oldest ends. */
@@ -1927,12 +1994,17 @@ export function decisionOf(
   return { outcome: decide(), by: "function" };
 }
 
+/** Whether an address to listen on is every interface. */
+export function isEverywhere(host: string): boolean {
+  return host === "" || host === "::" || host === "0.0.0.0";
+}
+
 /** That a terminal listens, and what it will do. */
 export function startText(
   { host, port }: Pick<Terminal, "host" | "port">,
   { outcome, duration, next, strict }: Settings,
 ): string {
-  const where = host === "::" || host === "0.0.0.0" ? "every interface," : host;
+  const where = isEverywhere(host) ? "every interface," : host;
   const isFunction = typeof outcome === "function";
   const { failure, fault, delay } = isFunction ? {} : outcome;
   const parts = [
@@ -1951,13 +2023,15 @@ export function startText(
 /** What the help says of outcomes: of all, or of what happens to an answer that is there. */
 export function outcomeHelp(isSimulated = true): string {
   const rows = (entries: readonly (readonly [word: string, help: string])[]): string =>
-    entries.map(([word, help]) => `  ${word.padEnd(16)}${help}\n`).join("");
+    entries.map(([word, help]) => {
+      const lines = help.match(/.{1,62}(?: |$)/g)!.map((line) => line.trimEnd());
+      return `  ${word.padEnd(16)}${lines.join(`\n${" ".repeat(18)}`)}\n`;
+    }).join("");
   const faults = keysOf(FAULTS).map((word) => [word, FAULTS[word].help] as const);
   const codes = [...TAGS.get("AF")?.codes ?? []].map(([code, { label }]) => [code, label] as const);
-  const cards = keysOf(CARDS).join(", ").replace(" conecs", `\n${" ".repeat(18)}conecs`);
   const simulated = {
     "how it ends": `${keysOf(ENDINGS).join(", ")}, or an AF code`,
-    "which card": cards,
+    "which card": keysOf(CARDS).join(", "),
     ...FLAGS,
   };
   return `

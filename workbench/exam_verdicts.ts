@@ -97,11 +97,16 @@ function sentence(what: Pair, mend: Pair): Pair {
   return [`${what[0]}: ${mend[0]}`, `${what[1]} : ${mend[1]}`];
 }
 
+/** A number as it is written in French. */
+function inFrench(text: string): string {
+  return text.replace(".", ",");
+}
+
 /** Seconds with a digit after the point, or milliseconds where they are few. */
 function duration(milliseconds: number): Pair {
   if (milliseconds < 1000) return [`${milliseconds} ms`, `${milliseconds} ms`];
   const text = (Math.floor(milliseconds / 100) / 10).toFixed(1); // not 60.0 before 60 s
-  return [`${text} s`, `${text.replace(".", ",")} s`];
+  return [`${text} s`, `${inFrench(text)} s`];
 }
 
 const SAYS: Readonly<Record<Word, Pair>> = {
@@ -149,7 +154,7 @@ function paidAgain(one: Case, seen: Seen): Finding | undefined {
     `${one.amount} was paid ${again === 1 ? "twice" : `${again + 1} times`}${
       cancelled > 0 ? ", and taken back" : ""
     }`,
-    `${one.amount} a été payé ${again + 1} fois${cancelled > 0 ? ", puis annulé" : ""}`,
+    `${inFrench(one.amount)} a été payé ${again + 1} fois${cancelled > 0 ? ", puis annulé" : ""}`,
   ];
   const isLost = netOf(one, seen) > 1;
   if (isByItself && isLost) {
@@ -180,7 +185,7 @@ function wireFault(one: Case, seen: Seen, times: Times): Finding | undefined {
       class: "hangs",
       text: [
         `after ${times.silent} s without an answer you were still waiting`,
-        `après ${times.silent} s sans réponse vous attendiez encore`,
+        `après ${inFrench(String(times.silent))} s sans réponse vous attendiez encore`,
       ],
     };
   }
@@ -287,11 +292,14 @@ function notSat(one: Case, { said, whyNot }: Seen): Verdict {
     const cheque: Pair = one.kind === "cheque" ? [" by cheque", " par chèque"] : ["", ""];
     return {
       verdict: "not-sat",
-      text: [`pay ${amount}${cheque[0]}`, `payez ${amount}${cheque[1]}`],
+      text: [`pay ${amount}${cheque[0]}`, `payez ${inFrench(amount)}${cheque[1]}`],
     };
   }
   const what = join([
-    [`no payment of ${amount} was asked for`, `aucun paiement de ${amount} n'a été demandé`],
+    [
+      `no payment of ${amount} was asked for`,
+      `aucun paiement de ${inFrench(amount)} n'a été demandé`,
+    ],
     said.how ?? SAYS[said.word],
   ], [", and ", ", et "]);
   const isGiven = said.word === "paid";

@@ -21,6 +21,7 @@
  * @module
  */
 import { inRange, nearest, oneOf, OptionError, printable } from "../protocol.ts";
+import { isEverywhere } from "../server.ts";
 import { amountOf, type Case, CASES, NAMES, SENDS, TIMES, type Times } from "./exam_cases.ts";
 import { type Report, reportOf } from "./exam_report.ts";
 import type { Ended } from "./exam_till.ts";
@@ -178,7 +179,7 @@ export interface ExamineOptions extends ExamOptions {
 
 /** The address at which a terminal is reached from this machine. */
 export function hostOf({ host }: Pick<Terminal, "host">): string {
-  return host === "::" || host === "0.0.0.0" ? "127.0.0.1" : host;
+  return isEverywhere(host) ? "127.0.0.1" : host;
 }
 
 /**

@@ -145,9 +145,13 @@ export class Examiner {
     this.#numberOf = numberOf ?? (({ number }) => number);
   }
 
-  /** The cash registers that have sent something. */
+  /** The cash registers that have sent something; "" is one without a number that sits cases. */
   get registers(): string[] {
-    return [...this.#sheets.keys()];
+    const all = [...this.#sheets.keys()];
+    const isOne = (name: string): boolean =>
+      name !== "" || this.#sheets.get(name)!.sittings.size > 0;
+    const named = all.filter(isOne); // what is malformed names none, and comes from one of them
+    return named.length > 0 ? named : all;
   }
 
   /** Starts anew: all sheets are empty, or one is. */
@@ -177,7 +181,7 @@ export class Examiner {
     const why = whyNot(message, one);
     if (why) {
       if (one) sheet.whyNot.set(one.name, why);
-      if (message["CD"] === "0") this.#say(request, why[0]);
+      if (one || message["CD"] === "0") this.#say(request, why[0]);
       return undefined;
     }
     return { outcome: this.#sit(one!, request, sheet), by: `case ${one!.name}` };
@@ -240,7 +244,7 @@ export class Examiner {
     else if (event === "gone") this.#onGone(request);
     else if (event === "answered") {
       if (sitting?.one.name === "silent" && !sitting.left) sitting.hasStayed = true;
-      if (request.isWritten && !request.gone) void this.#closeLater(request, sitting?.one.isKept);
+      if (request.sendsAnswer && !request.gone) void this.#closeLater(request, sitting?.one.isKept);
     }
     const about = this.#belongs.get(request);
     if (about && /^(gone|answered|over)$/.test(event)) this.#tell(about);
@@ -396,7 +400,10 @@ export class Examiner {
     const rows = this.cases.map((one) =>
       this.#rowOf(one, sheet.sittings.get(one.name), sheet.whyNot.get(one.name))
     );
-    return this.#hasSends ? [...rows, this.#sends([sheet])] : rows;
+    const { registers } = this;
+    const isOnly = registers.length === 1 && registers[0] === register;
+    const all = isOnly ? [...this.#sheets.values()] : [sheet];
+    return this.#hasSends ? [...rows, this.#sends(all)] : rows;
   }
 
   /** What all cash registers send. */
@@ -414,7 +421,7 @@ export class Examiner {
       ...(sitting && !sitting.first.over && { isOpen: true }),
       ...(sitting?.left && { left: sitting.left }),
       ...(sitting?.hasStayed && { hasStayed: true }),
-      ...(sitting?.run && { isByItself: true }),
+      ...((sitting?.run ?? sitting?.said?.by === "program") && { isByItself: true }),
       ...((sitting?.said ?? said) && { said: (sitting?.said ?? said)! }),
     };
     const { verdict, class: of, text: [text, french] } = judge(one, seen, this.times);

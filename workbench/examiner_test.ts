@@ -67,6 +67,7 @@ test("what is no case is answered as ever, and says so", patience, async () => {
   assert.equal((await ask(port, debit("1020", { BF: "1" })))["CB"], "1020");
   assert.equal((await ask(port, debit("1002", { CD: "2" })))["AE"], "10");
   assert.equal((await ask(port, debit("1002", { CD: "1" })))["AE"], "10");
+  assert.equal((await ask(port, debit("1001", { CD: "1", BA: "1" })))["AE"], "11");
   assert.equal((await ask(port, debit("1002", { CC: "00C" })))["AE"], "10");
   assert.equal((await ask(port, { ...BASE, CD: "I" }))["AE"], "10");
   const none = "this amount is no case of the examination";
@@ -74,6 +75,7 @@ test("what is no case is answered as ever, and says so", patience, async () => {
     none,
     "BA 1 asks for an answer at once: refused is not sat",
     "BF 1 allows a part: partial is not sat",
+    "BA 1 asks for an answer at once: refund is not sat",
     none,
   ]);
   assert.equal(rowOf(exam, "partial").text, "BF 1 allows a part: partial is not sat");
@@ -112,6 +114,10 @@ test("after a lost answer: the duplicate, a second payment, a cancellation", pat
   const twice = examiner.say("01", "lost", "check", "person");
   assert.equal(twice?.verdict, "remark");
   assert.match(twice?.text ?? "", /^10\.15 was paid twice: if your till did it by itself/);
+  assert.match(twice?.french ?? "", /^10,15 a été payé 2 fois/);
+  const byItself = examiner.say("01", "lost", "check", "program");
+  assert.equal(byItself?.class, "money-lost");
+  assert.match(byItself?.text ?? "", /never pay again without asking for the duplicate/);
   // Another amount is the next case, and the same once more a new sitting.
   await ask(port, debit("1001"));
   await lose(exam, debit("1015"));
@@ -138,6 +144,23 @@ test("what a till sends is judged over all requests", patience, async () => {
   const { CE: _, ...lacking } = debit("1005");
   await ask(port, lacking);
   assert.match(rowOf(exam, "split").text, /^the request was refused with AF 09: see "sends"/);
+});
+
+test("what names no cash register is of the only one there is", patience, async () => {
+  await using exam = await examWith();
+  const { examiner, terminal } = exam;
+  await using peer = await Peer.connect(terminal.port);
+  peer.send("GET / HTTP/1.1\r\n\r\n");
+  await peer.closed;
+  assert.deepEqual(examiner.registers, [""]);
+  await ask(terminal.port, debit("1001"));
+  assert.deepEqual(examiner.registers, ["01"]);
+  const { class: of, transactions } = rowOf(exam, "sends");
+  assert.deepEqual([of, transactions], ["protocol", [1]]);
+  await ask(terminal.port, debit("1001", { CA: "02" }));
+  assert.deepEqual(examiner.registers, ["01", "02"]);
+  assert.equal(rowOf(exam, "sends").verdict, "passed");
+  assert.equal(examiner.sends()?.class, "protocol");
 });
 
 test("the interface over HTTP: words, reports, cash registers", patience, async () => {

@@ -26,6 +26,7 @@ import {
   ENDINGS,
   FAULTS,
   FLAGS,
+  isEverywhere,
   ListenError,
   listenOn,
   type Log,
@@ -109,11 +110,6 @@ export function checkWebOptions(options: WebOptions): WebSettings {
 }
 
 // ---------------------------------------------------------------- listening
-
-/** Whether an address is that of every interface. */
-function isEverywhere(host: string): boolean {
-  return host === "" || host === "::" || host === "0.0.0.0";
-}
 
 /** Has it listen, but not where the terminal does: some systems give one port to both. */
 async function listenBeside(

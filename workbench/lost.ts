@@ -6,22 +6,13 @@
  * @module
  */
 import { readable } from "../protocol.ts";
-import type { FaultName, Journal, Listener } from "../server.ts";
-
-/** What never lets the whole answer out. */
-const LOSING: ReadonlySet<unknown> = new Set<FaultName>([
-  "silent",
-  "close",
-  "reset",
-  "truncate",
-  "garbage",
-]);
+import { faultOf, type Journal, type Listener } from "../server.ts";
 
 /** Notes and tells what was to be sent, as `due`, where something else is sent or nothing. */
 export function tellingLost(journal: Journal): Listener {
   return ({ event, request }) => {
     if (!request || request.due === "" || "due" in (request.noted ?? {})) return;
-    const isLosing = event === "due" && LOSING.has(request.outcome?.fault);
+    const isLosing = event === "due" && faultOf(request.outcome ?? {})?.loses === true;
     // Of what is lost as a whole the answer itself tells.
     const isCut = (event === "gone" || event === "answered") && request.lost === "rest";
     if (!isLosing && !isCut) return;

@@ -26,11 +26,17 @@ test(
 
 for (
   const [locale, words] of [
-    ["en-GB", ["Examination", "goods given away", "money lost", "your till says paid", "paid"]],
-    ["fr-FR", ["Examen", "marchandise donnée", "argent perdu", "votre caisse dit payé", "payé"]],
+    ["en-GB", [
+      ...["Examination", "goods given away", "money lost", "your till says paid", "paid"],
+      ...["pay 10.22 by cheque", "BA 1 asks for an answer at once: busy is not sat"],
+    ]],
+    ["fr-FR", [
+      ...["Examen", "marchandise donnée", "argent perdu", "votre caisse dit payé", "payé"],
+      ...["payez 10,22 par chèque", "BA 1 demande une réponse immédiate : busy n'est pas passée"],
+    ]],
   ] as const
 ) {
-  const [title, given, lost, sentence, paid] = words;
+  const [title, given, lost, sentence, paid, cheque, atOnce] = words;
   test(`a till is examined by clicks alone, ${locale}`, { skip }, () => {
     const { examiner, options } = examining();
     return withPage(options, async ({ terminal, page, text }) => {
@@ -62,6 +68,11 @@ for (
       assert.equal(await page.locator("#exam").isVisible(), false);
       assert.equal(await page.locator(".picture svg").isVisible(), true);
       await page.locator("#exam-link").click();
+
+      // Why a case was not sat.
+      await row("cheque").locator("p", { hasText: cheque }).waitFor();
+      till(terminal, debit("01", "1019").replace("BA0010", "BA0011"));
+      await row("busy").locator("p", { hasText: atOnce }).waitFor();
 
       till(terminal, debit("02", "1001"));
       await page.locator("#exam-registers").waitFor();

@@ -19,6 +19,7 @@ import {
   seemsWhole,
 } from "../protocol.ts";
 import {
+  isEverywhere,
   type Line,
   type Listener,
   type Outcome,
@@ -231,9 +232,8 @@ export class Passage implements Line, Served {
   /** Whether a connection to the terminal leads to the proxy itself. */
   #isItself(terminal: net.Socket): boolean {
     const { localAddress, remoteAddress = "", remotePort } = terminal;
-    const isEverywhere = /^(?:|::|0\.0\.0\.0)$/.test(this.settings.host);
     return remoteAddress === localAddress && remotePort === this.socket.localPort &&
-      (isEverywhere || remoteAddress.endsWith(this.socket.localAddress ?? ""));
+      (isEverywhere(this.settings.host) || remoteAddress.endsWith(this.socket.localAddress ?? ""));
   }
 
   /** Passes on what has waited, and from now on all at once. */
@@ -560,7 +560,7 @@ export class Passage implements Line, Served {
     this.#terminal?.pause(); // so that little is held behind it
     this.#afterHeld(async () => {
       await turn.sendChanged(heard, (bytes) => this.#write(bytes));
-      if (turn.isTried || this.socket.destroyed) this.#over(turn);
+      if (turn.isDone || this.socket.destroyed) this.#over(turn);
     });
   }
 

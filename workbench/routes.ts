@@ -19,6 +19,7 @@ import {
 } from "../protocol.ts";
 import {
   checkBoolean,
+  checkNames,
   type Outcome,
   parseOutcome,
   type Transaction,
@@ -134,14 +135,32 @@ function outcomesOf(body: unknown): Outcome[] {
   return outcomes;
 }
 
+/**
+ * Refuses a body where none is taken: a register in it would be left out, and all registers be meant.
+ * An object without names is none, as some programs send one with each request.
+ */
+async function checkNoBody(asked: Asked, bounds: WebBounds): Promise<void> {
+  const { "content-length": length, "transfer-encoding": coding } = asked.request.headers;
+  if (coding === undefined && Number(length ?? 0) === 0) return;
+  const body = await readBody(asked.request, bounds);
+  if (body === "" || JSON.stringify(body) === "{}") return;
+  throw new OptionError("body", "none, and ?register=07 in the path for one cash register", body);
+}
+
 /** What GET tells beside the settings, and where that is changed. */
 const ELSEWHERE: Readonly<Record<string, string>> = {
   next: "POST and DELETE /api/next for what is queued",
   waiting: "POST /api/transactions/N/outcome for what waits",
 };
 
-/** The changes of a body, and whether to listen. */
-function changesOf(body: unknown): { changes: TerminalChanges; listening: boolean | undefined } {
+/** What GET tells beside the settings, and nobody changes. */
+const TOLD: ReadonlySet<string> = new Set([...Object.keys(ELSEWHERE), "reached"]);
+
+/** The changes of a body, and whether to listen; `settings`: what there is to change. */
+function changesOf(
+  body: unknown,
+  settings: object,
+): { changes: TerminalChanges; listening: boolean | undefined } {
   if (Object.prototype.toString.call(body) !== "[object Object]") {
     throw new OptionError("settings", 'an object in JSON such as {"duration": 0}', body);
   }
@@ -149,6 +168,8 @@ function changesOf(body: unknown): { changes: TerminalChanges; listening: boolea
   for (const [name, where] of Object.entries(ELSEWHERE)) {
     if (has(changes, name)) throw new OptionError("settings", where, name);
   }
+  const names = Object.keys(settings).filter((name) => !TOLD.has(name));
+  checkNames("settings", "names from", names, body as object);
   const isGiven = has(body, "listening");
   return { changes, listening: isGiven ? checkBoolean("listening", listening ?? null) : undefined };
 }
@@ -302,7 +323,7 @@ function apiRoutes(parts: RouteParts): Routes {
   let [waits, tries] = [0, 0];
 
   const change = async (asked: Asked): Promise<unknown> => {
-    const { changes: { outcome, ...others }, listening } = changesOf(await body(asked));
+    const { changes: { outcome, ...others }, listening } = changesOf(await body(asked), settings());
     const isUnchanged = real !== undefined && (outcome as unknown) === "";
     terminal.change(
       outcome === undefined
@@ -331,14 +352,15 @@ function apiRoutes(parts: RouteParts): Routes {
     return await waitFor(terminal, wanted).finally(() => waits--);
   };
 
-  const pay = async ({ response }: Asked): Promise<unknown> => {
+  const pay = async (asked: Asked): Promise<unknown> => {
+    await checkNoBody(asked, bounds);
     if (real) throw new HttpError(409, `expected a simulated terminal, ${real} is a real one`);
     if (terminal.listening === false) {
       throw new HttpError(409, 'expected a terminal that listens: PATCH {"listening": true}');
     }
     if (tries >= bounds.tries) throw new HttpError(503, `expected at most ${bounds.tries} at once`);
     tries++;
-    const signal = leftBy(response, parts.waiting);
+    const signal = leftBy(asked.response, parts.waiting);
     return await tryOut(terminal, bounds.try, signal).finally(() => tries--);
   };
 
@@ -376,8 +398,9 @@ function apiRoutes(parts: RouteParts): Routes {
       },
       DELETE: {
         takes: ["register"],
-        answer({ query }) {
-          terminal.clearNext(registerOf(query));
+        async answer(asked) {
+          await checkNoBody(asked, bounds);
+          terminal.clearNext(registerOf(asked.query));
           return next();
         },
       },
@@ -417,8 +440,9 @@ function apiRoutes(parts: RouteParts): Routes {
     [/^\/api\/reset$/, {
       POST: {
         takes: ["register"],
-        answer({ query }) {
-          terminal.reset(registerOf(query));
+        async answer(asked) {
+          await checkNoBody(asked, bounds);
+          terminal.reset(registerOf(asked.query));
           return settings();
         },
       },

@@ -114,7 +114,7 @@ table<[body: string, expected: RegExp]>("PATCH /api/terminal, wrong", {
   "null": ["null", /^settings: expected an object in JSON such as .*, got (?:none|"null")$/],
   "another name": [
     '{"strict":true,"port":1}',
-    /^settings: expected names from model, outcome, when, du/,
+    /^settings: expected names from model, outcome, .*\blistening\b.*, got "port"$/,
   ],
   "a misspelt name": [
     '{"strict":true,"durations":1}',
@@ -124,6 +124,7 @@ table<[body: string, expected: RegExp]>("PATCH /api/terminal, wrong", {
     '{"strict":true,"next":[]}',
     /^settings: expected POST and DELETE \/api\/next for what is queued, got "next"$/,
   ],
+  "reached, which nobody sets": ['{"reached":true}', /^settings: expected names from model, /],
   "waiting, as GET tells it": [
     '{"strict":true,"waiting":[1]}',
     /^settings: expected POST \/api\/transactions\/N\/outcome for what waits, got "waiting"$/,
@@ -294,6 +295,26 @@ test("what decided is told, and whether a real terminal was reached", async () =
   assert.equal(decided, "when *45");
   Object.assign(web.replaced, { settings: { ...web.settings, reached: false } });
   assert.equal((await done(web, "GET /api/terminal")).reached, false);
+});
+
+// ---------------------------------------------------------------- no body
+
+test("a body where none is taken is an error, and nothing is done", async () => {
+  await using web = await webWith({ outcome: "refused" });
+  await done(web, "POST /api/next?register=07", "silent");
+  for (const what of ["POST /api/reset", "DELETE /api/next", "POST /api/try"]) {
+    for (const body of ['{"register":"07"}', "register=07", "[]", '"07"']) {
+      const why = await refused(400, web, what, body);
+      assert.match(why, /^body: expected none, and \?register=07 in the path for one cash /, what);
+    }
+  }
+  assert.deepEqual([web.settings.next.length, web.transactions.length], [1, 0]);
+  for (const body of ["", "{}", " {} "]) {
+    await done(web, "DELETE /api/next?register=08", body);
+    await done(web, "POST /api/reset?register=08", body);
+  }
+  await done(web, "POST /api/reset", undefined, JSON_TYPE);
+  assert.deepEqual(web.settings.next, []);
 });
 
 // ---------------------------------------------------------------- /api/reset

@@ -10,6 +10,7 @@ import {
   checkNames,
   checkOptions,
   formatOutcome,
+  isEverywhere,
   isOf,
   type Journal,
   type Listener,
@@ -97,7 +98,7 @@ export function steer(parts: Steered): Terminal {
   let [isAsleep, isClosed] = [false, false];
 
   const tellListening = (): void => {
-    const where = host === "::" || host === "0.0.0.0" ? "every interface," : host;
+    const where = isEverywhere(host) ? "every interface," : host;
     const text = (): string => `listening on ${where} port ${port}, ${what}`;
     tell({ event: "listening", fields: () => ({ host, port }), text });
   };

@@ -22,6 +22,7 @@ import {
   type Verdict,
 } from "../protocol.ts";
 import {
+  drawDelay,
   type Happened,
   type Line,
   type Outcome,
@@ -172,8 +173,7 @@ export class Turn extends Request {
     const raw = tags && !received.error ? withTags(received.raw, tags) : received.raw;
     try {
       const isAtOnce = this.action === "I" || this.asked["BA"] === "1";
-      const [min, max] = typeof delay === "number" ? [delay, delay] : delay;
-      const wait = this.at + 1000 * (min + clock.random() * (max - min)) - clock.now();
+      const wait = this.at + 1000 * drawDelay(delay, clock) - clock.now();
       if (!isAtOnce && wait > 0) await clock.sleep(wait, this.stopping.signal);
       const sending = send(raw, others, this.#wire(raw, ending, write), clock);
       if (sending) await sending;
@@ -273,7 +273,7 @@ export class Turn extends Request {
 
   /** Tells what was made of an answer, and what of that was sent. */
   #tellChanged(raw: string, ending: string): void {
-    if (!this.isWritten) return this.#log("info", () => `sent nothing${this.#fault}`);
+    if (!this.sendsAnswer) return this.#log("info", () => `sent nothing${this.#fault}`);
     const { sent, lost } = this;
     const segments = [...this.sentSegments];
     const last = segments.pop();

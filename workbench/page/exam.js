@@ -96,7 +96,7 @@ function rowNode(row) {
     h(
       "div",
       { class: "about" },
-      verdict === "not-sat" ? undefined : h("p", { class: "text" }, visible(text)),
+      h("p", { class: verdict === "not-sat" ? "muted" : "text" }, visible(text)),
       h("p", { class: "muted" }, pick(does), " · ", pick(right)),
       links.length > 0 ? h("p", { class: "links" }, ...links) : undefined,
     ),
