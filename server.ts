@@ -1480,6 +1480,7 @@ export class Journal {
   readonly #subscribers = new Set<(event: TerminalEvent) => void>();
   readonly #bounds: Bounds;
   readonly #kept = new Map<number, Request>(); // by their numbers
+  readonly #attempts = new Map<string, Request[]>(); // by cash register
   readonly #given = new WeakSet<Request>(); // to a wait
   readonly #waits = new Map<(next: Request | WaitError) => void, WaitOptions>();
   #bytes = 0; // of what is kept
@@ -1496,6 +1497,7 @@ export class Journal {
   readonly listener: Listener = (happened) => {
     const { event, request } = happened;
     if (event === "request") this.#keep(request!);
+    if (event === "due" && request) this.#keepAttempt(request);
     if (this.#subscribers.size > 0) this.#publish(happened);
     if (event !== "over" || this.#waits.size === 0) return;
     for (const next of [...this.#waits.keys()]) next(request!);
@@ -1558,15 +1560,22 @@ export class Journal {
     return request && transactionOf(request, number);
   }
 
+  /** Keeps what a duplicate may be asked about, longer than transactions: a till may ask for others. */
+  #keepAttempt(request: Request): void {
+    const { register = "", action, due, attempt } = request;
+    // Of the register that collects only, so that tests run side by side (our choice).
+    if (action === "B" && readable(due)["AE"] === "10") this.#attempts.delete(register);
+    if (attempt === "") return;
+    const attempts = [...this.#attempts.get(register) ?? [], request].slice(-MAX_ATTEMPTS);
+    this.#attempts.delete(register); // so that it becomes the newest
+    this.#attempts.set(register, attempts);
+    const [oldest = ""] = this.#attempts.keys();
+    if (this.#attempts.size > MAX_REGISTERS) this.#attempts.delete(oldest);
+  }
+
   /** The attempts of a cash register to move money since its last collection (CD B), the newest last. */
   attempts(register = ""): Attempt[] {
-    const all = [...this.#kept.values()].filter((one) => (one.register ?? "") === register);
-    // Of the register that collects only, so that tests run side by side (our choice).
-    const isCollection = ({ action, due }: Request): boolean =>
-      action === "B" && readable(due)["AE"] === "10";
-    const attempts = all.slice(all.findLastIndex(isCollection) + 1)
-      .filter(({ attempt }) => attempt !== "");
-    return attempts.slice(-MAX_ATTEMPTS).map((request) => ({
+    return (this.#attempts.get(register) ?? []).map((request) => ({
       request: request.message,
       answer: readable(request.attempt),
       time: request.time,
@@ -1628,7 +1637,9 @@ export class Journal {
   /** Forgets what happened, at one cash register or at all. */
   forget(register?: string): void {
     for (const request of this.#kept.values()) if (isOf(request, register)) this.#forget(request);
-    if (register === undefined) this.#base = this.#last;
+    if (register !== undefined) return void this.#attempts.delete(register);
+    this.#attempts.clear();
+    this.#base = this.#last;
   }
 }
 
@@ -1638,8 +1649,8 @@ function timeOf(event: string, request: Request | undefined): Date {
   return known || new Date();
 }
 
-/** Attempts of a cash register that are given at a time (our choice). */
-const MAX_ATTEMPTS = 20;
+/** Attempts that are kept of a cash register, and registers of which some are (our choice). */
+const [MAX_ATTEMPTS, MAX_REGISTERS] = [20, 1_000];
 
 /** Whether a request is of a cash register, or of any. */
 export function isOf(request: Request, register: string | undefined): boolean {

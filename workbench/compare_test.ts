@@ -277,6 +277,20 @@ slowTable(
   },
 );
 
+slow("our own ends the connection of what cannot be read, and that is always told", async () => {
+  const bad = { raw: "\x02?" };
+  const recording = line("invalid", 1, 1, bad) + line("answer", 1, 1, { raw: REFUSAL });
+  for (let round = 0; round < 8; round++) {
+    const [comparison] = await compare(recording);
+    const told = comparison?.differences.find(({ what }) => what === "closed");
+    assert.deepEqual(told, {
+      what: "closed",
+      recorded: "keeps it open",
+      simulated: "closes the connection",
+    });
+  }
+});
+
 slow("a report has nothing of the private data of a recording that is not masked", async () => {
   const answer = { ...DEBIT_MESSAGE, ...SECRETS, AE: "01", AF: "04" };
   const more = `${DEBIT}CH020AA016${SECRETS["AA"]}`.slice(0, -1);

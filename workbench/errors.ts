@@ -20,6 +20,10 @@ const ERRORS: readonly Words[] = [
     "{got} n'est pas connu. Mots possibles : {words}, un code AF comme 07, delay=SECONDES, delay=DE..À, CHAMP=VALEUR.",
   ],
   [
+    "{option}: expected at most {most} outcomes that are queued, got {got}",
+    "La file est pleine : {most} résultats au plus, reçu {got}.",
+  ],
+  [
     "{option}: expected at most one word of each kind, and \\, in values, got {got}",
     "Un seul mot de chaque sorte (motif, carte, panne), et \\, pour une virgule dans une valeur, reçu {got}.",
   ],

@@ -296,6 +296,7 @@ for (
         terminal.nextOutcome("abandon");
         till(terminal, debit("01", "100") + "\n");
         await row(2).locator("small", { hasText: queue }).waitFor();
+        assert.ok((await row(2).innerText()).includes(` ${queue}`), "apart from how it ended");
         till(terminal, debit("01", "100") + "\n");
         await row(3).locator(".good").waitFor();
         assert.equal(await row(3).locator("small").textContent(), "");

@@ -127,6 +127,7 @@ function readEvent(text: string): RecordedEvent | undefined {
  */
 export function readRecording(text: string, option = "recording"): Exchange[] {
   const exchanges: Exchange[] = [];
+  const onConnection = new Map<string, Exchange[]>();
   const greetings = new Map<string, string>(); // by connection, before its first request is told
   let run = 0;
   for (const [index, lineText] of text.split("\n").entries()) {
@@ -145,12 +146,16 @@ export function readRecording(text: string, option = "recording"): Exchange[] {
     if (event === "request" || event === "invalid") {
       const before = greetings.get(connection);
       greetings.delete(connection);
-      exchanges.push({ line, connection, transaction, request: wire, ...(before && { before }) });
+      const one: Exchange = { line, connection, transaction, request: wire };
+      if (before) one.before = before;
+      exchanges.push(one);
+      const others = onConnection.get(connection);
+      if (others) others.push(one);
+      else onConnection.set(connection, [one]);
       continue;
     }
-    const exchange = exchanges.findLast((one) =>
-      one.connection === connection &&
-      (event === "closed" || event === "between" || one.transaction === transaction)
+    const exchange = onConnection.get(connection)?.findLast((one) =>
+      event === "closed" || event === "between" || one.transaction === transaction
     );
     if (!exchange) {
       if (isBefore) greetings.set(connection, (greetings.get(connection) ?? "") + wire.raw);

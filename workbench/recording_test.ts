@@ -14,7 +14,7 @@ import {
   traces,
   WITH_SECRETS,
 } from "./proxy_helpers.ts";
-import { startReplay } from "./recording.ts";
+import { readRecording, startReplay } from "./recording.ts";
 import {
   ask,
   DEBIT,
@@ -350,4 +350,23 @@ test("an event of no request with an object for a number is none", async () => {
     startReplay(exchanged(DEBIT, { raw: APPROVAL }) + odd, { port: 0 }),
     /line 4/,
   );
+});
+
+test("events of connections without a request take no longer than others", () => {
+  const count = 20_000;
+  const lines = (connectionOf: (number: number) => number): string =>
+    ["request", "between"].flatMap((event) =>
+      Array.from({ length: count }, (_, number) => {
+        const connection = event === "request" ? number : connectionOf(number);
+        return jsonLine({ event, by: "terminal", connection, transaction: number, raw: DEBIT });
+      })
+    ).join("");
+  const took = (recording: string): number => {
+    const started = performance.now();
+    assert.equal(readRecording(recording).length, count);
+    return performance.now() - started;
+  };
+  const known = took(lines(() => count - 1));
+  const unknown = took(lines((number) => count + number));
+  assert.ok(unknown < 5 * known + 1_000, `${unknown} ms instead of ${known}`);
 });

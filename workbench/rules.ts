@@ -76,6 +76,10 @@ export class Rules {
 
   /** Queues outcomes, for transactions of one cash register or of any. Throws as the constructor. */
   queue(outcomes: readonly OutcomeOrText[], register?: string): void {
+    const count = this.#next.length + outcomes.length;
+    if (count > MAX_QUEUED) {
+      throw new OptionError("next", `at most ${MAX_QUEUED} outcomes that are queued`, count);
+    }
     const read = outcomes.map((outcome) => ({ outcome: this.#read(outcome, "next") }));
     this.#next.push(...read.map((one) => register === undefined ? one : { ...one, register }));
   }
@@ -107,6 +111,9 @@ export class Rules {
     this.#next = [...this.#initial.next];
   }
 }
+
+/** Outcomes that may be queued: a day of tests. All of them are told to who queues one (our choice). */
+const MAX_QUEUED = 10_000;
 
 /**
  * Reads outcomes by amount, in the order in which they are tried. Throws as {@linkcode Rules}.

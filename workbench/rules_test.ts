@@ -70,6 +70,15 @@ test("what is queued for a register does not fit a request without one", () => {
   assert.equal(rules.find(nobody), undefined);
 });
 
+test("no more can be queued than a day of tests, and what is queued stays", () => {
+  const rules = new Rules();
+  for (let count = 0; count < 10; count++) rules.queue(Array<OutcomeText>(1_000).fill("04"));
+  assert.throws(() => rules.queue(["06"], "01"), /^OptionError: next: expected at most 10000 /);
+  assert.equal(rules.next.length, 10_000);
+  rules.find({ CA: "01", CD: "0", CB: "100" });
+  rules.queue(["06"], "01");
+});
+
 test("clear() and reset() of a register empty its queue only, reset() puts all back", () => {
   const rules = new Rules({ "1": "04" }, ["05"]);
   rules.queue(["06"], "01");

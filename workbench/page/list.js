@@ -35,7 +35,7 @@ function newRow(number) {
     h("span", {}, heard[0], register),
     h("span"),
     h("span", { class: "sum" }),
-    h("span", {}, ending, by),
+    h("span", {}, ending, " ", by),
     h("span", { class: "took" }),
     h("span", {}, count, heard[1]),
   ];
@@ -67,7 +67,7 @@ function rowOf(entry) {
   row.cells.forEach((cell, at) => put(cell, texts[at] ?? ""));
   // What the settings say of all is said there.
   const by = decided === undefined || decided === "outcome" ? "" : decidedText(decided);
-  put(row.by, by && " " + by);
+  put(row.by, by);
   const [, , , sum, , , warned] = row.link.children;
   const [, , , , end] = row.cells;
   if (sum) sum.className = isNoAmount(message.CB) ? "sum warned" : "sum";
