@@ -102,7 +102,7 @@ table<[what: string, why: RegExp]>("a query that is wrong is refused", {
   ],
 }, async ([what, why]) => {
   await using web = await webWith({ next: ["07"] });
-  const isPost = what.startsWith("POST");
+  const isPost = what.startsWith("POST /api/next");
   assert.match(await refused(400, web, what, isPost ? "refused" : undefined), why);
   assert.deepEqual(web.settings.next, [{ outcome: "07" }]);
 });
