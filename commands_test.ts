@@ -157,10 +157,10 @@ table<[args: string[], expected: RegExp]>("an argument is wrong:", {
   "duration": [["-d", "soon"], /: duration: expected a number such as 3 or 0\.5, got "soon"$/],
   "gap": [["--gap", "86400001"], /: gap: expected a number from 0 to 86400000, got 86400001$/],
   "part of a word": [
-    ["--outcome", "refus"],
-    /: outcome: got "refus"; did you mean refused\? \(expected words from success, /,
+    ["--outcome", "refusd"],
+    /: outcome: got "refusd"; did you mean refused\? \(expected words from success, /,
   ],
-  "misspelt": [["--outcome", "succes,split"], /got "succes".*did you mean success\?/],
+  "misspelt": [["--outcome", "sucess,split"], /got "sucess".*did you mean success\?/],
   "declined": [["--outcome", "declined"], /got "declined".*did you mean refused\?/],
   "approved": [["--next", "approved"], /: next: .*got "approved".*did you mean success\?/],
   "not Latin-1": [

@@ -226,6 +226,8 @@ const MEANT: ReadonlyMap<string, string> = new Map([
 /** French words without accents, and the ones that they are taken for. */
 const FRENCH: ReadonlyMap<string, string> = new Map([
   ["accepte", "success"],
+  ["succes", "success"],
+  ["refus", "refused"],
   ["abandonne", "abandon"],
   ["expire", "timeout"],
   ["refuse", "refused"],
@@ -286,7 +288,9 @@ export function parseOutcome(text: string, option = "outcome"): Outcome {
       : { [tag]: value.replace(/\\([\\,])/g, "$1") };
     const into = tag === undefined ? outcome : outcome.tags ??= {};
     if (Object.keys(part).some((kind) => kind in into)) {
-      throw new OptionError(option, "at most one word of each kind, and \\, in values", text);
+      const second = word.trim();
+      const expected = `at most one word of each kind (${second} is a second), and \\, in values`;
+      throw new OptionError(option, expected, text);
     }
     Object.assign(into, part);
   }
@@ -306,7 +310,9 @@ function parseWord(word: string, option: string): Outcome {
   }
   const others = "an AF code such as 07, delay=SECONDS, delay=FROM..TO, TAG=VALUE";
   const expected = `words from ${[...WORDS.keys()].join(", ")}, ${others}`;
-  const near = nearest(word, [...WORDS.keys(), ...MEANT.keys(), "delay="]);
+  const [, digits] = /^(?:af ?)?(\d{1,2})$/.exec(word) ?? [];
+  const near = digits?.padStart(2, "0") ??
+    nearest(word, [...WORDS.keys(), ...MEANT.keys(), "delay="]);
   throw new OptionError(option, expected, word, near && (MEANT.get(near) ?? near));
 }
 

@@ -24,7 +24,7 @@ const ERRORS: readonly Words[] = [
     "La file est pleine : {most} résultats au plus, reçu {got}.",
   ],
   [
-    "{option}: expected at most one word of each kind, and \\, in values, got {got}",
+    "{option}: expected at most one word of each kind ({second} is a second), and \\, in values, got {got}",
     "Un seul mot de chaque sorte (motif, carte, panne), et \\, pour une virgule dans une valeur, reçu {got}.",
   ],
   [
