@@ -12,7 +12,7 @@
  */
 import process from "node:process";
 import { parseArgs } from "node:util";
-import { argumentError, jsonLine, oneOf, OptionError, VERSION } from "../protocol.ts";
+import { argumentError, jsonLine, oneOf, OptionError, printable, VERSION } from "../protocol.ts";
 import {
   ARGUMENTS,
   numberOf,
@@ -225,12 +225,15 @@ function welcome(exam: Exam, web: Web | undefined, { language }: Printing): stri
 }
 
 /** Tells each verdict as it comes. */
-function follow({ terminal }: Exam, { language }: Printing): void {
+function follow({ terminal, examiner }: Exam, { language }: Printing): void {
   terminal.subscribe((event: TerminalEvent) => {
-    if (event.event === "no-case") say(`        ${event["text"]}`);
+    if (event.event === "no-case") {
+      say(`        ${printable(String(event[language === "fr" ? "french" : "text"]))}`);
+    }
     if (event.event !== "verdict") return;
-    const { case: name, ...row } = event as unknown as Line & { case: string };
-    say(rowText({ ...row, name }, language));
+    const { case: name, register = "", ...row } = event as unknown as Line & { case: string };
+    const isOneOfSeveral = examiner.registers.length > 1;
+    say(rowText({ ...row, name, ...(isOneOfSeveral && { register }) }, language));
   });
 }
 
@@ -340,6 +343,8 @@ async function main(): Promise<{ close(): Promise<void>; status?: () => number }
   follow(exam, printing);
   return {
     async close() {
+      // Ctrl-C has left the cursor behind "^C".
+      if (printing.kind === "text") say(process.stderr.isTTY ? "\n" : "");
       printReport(reportOf(allRows(exam)), printing);
       await close();
     },

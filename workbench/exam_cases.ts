@@ -345,7 +345,7 @@ export const CASES: readonly Case[] = [
     source: "(1)(5)",
     does: [
       "leaves the connection open for {hold} s; in all other cases it closes {close} s after its answer",
-      "laisse la connexion ouverte {hold} s ; dans les autres cas il ferme {close} s après sa réponse",
+      "laisse la connexion ouverte {hold} s ; dans les autres épreuves il ferme {close} s après sa réponse",
     ],
     right: ["says paid before it closes", "dit payé avant qu'il ne ferme"],
     mend: [
@@ -372,7 +372,10 @@ export const CASES: readonly Case[] = [
     kind: "debit",
     truth: "lost",
     source: "(4)",
-    does: ["cut inside the last field, then closed", "coupée dans le dernier champ, puis fermée"],
+    does: [
+      "cut inside the last field, then closed",
+      "réponse coupée dans le dernier champ, puis connexion fermée",
+    ],
     right: UNSURE,
     mend: ASK,
     outcome: () => ({ fault: "truncate" }),
@@ -385,7 +388,7 @@ export const CASES: readonly Case[] = [
     source: "(4)",
     does: [
       "bytes that are no message, then closed",
-      "des octets qui ne sont pas un message, puis fermée",
+      "des octets qui ne sont pas un message, puis connexion fermée",
     ],
     right: UNSURE,
     mend: ASK,

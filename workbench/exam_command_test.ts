@@ -77,6 +77,16 @@ test("a command that pays nothing fails", patience, async () => {
   assert.equal(status, 1);
 });
 
+test("a mistyped command: what it wrote is in the report", patience, async () => {
+  const code = "console.error(`can't open file`); process.exit(2)";
+  const till = ending(code).map((word) => `"${word}"`).join(" ");
+  const { stdout } = await ran("--till", `${till} {port} {amount}`, "--only", "approved");
+  assert.match(
+    stdout.replace(/\s+/g, " "),
+    /no payment of 10\.01 was asked for, and your till does not know \(can't open file\): look at/,
+  );
+});
+
 table<readonly [args: string[], expected: RegExp]>("wrong arguments", {
   "a case that is none": [["--only", "splitt"], /^exam\.ts: --only: .*did you mean split/],
   "no port": [["--till", "pay {amount}"], /^exam\.ts: --till: expected a command with \{port\}/],
@@ -129,6 +139,25 @@ test("by hand: the list at the start, a line a case, the report at the end", pat
   assert.equal(status, 0);
 });
 
+test("by hand, in French: no case, several cash registers", patience, async () => {
+  await using command = Command.start(
+    "workbench/exam.ts",
+    ...["-p", "0", "--host", "127.0.0.1", "--web-port", "0", "--language", "fr"],
+  );
+  const port = Number(await command.prints("stderr", /paie sur le port (\d+) ; le montant/));
+  const about = { ...BASE, CE: "978", BA: "0", CD: "0" };
+  await ask(port, { ...about, CB: "1234" });
+  await command.prints("stderr", /ce montant n'est pas une épreuve de l'examen\n/);
+  await ask(port, { ...about, CB: "1001" });
+  await command.prints("stderr", /10,01 {2}approved +réussie +(?!caisse)\S/);
+  await ask(port, { ...about, CB: "1002", CA: "07" });
+  await command.prints("stderr", /10,02 {2}refused +réussie +caisse 07 : /);
+  command.signal("SIGTERM");
+  const { stdout, stderr } = await command.ran();
+  assert.match(stdout, /10,02 {2}refused +réussie +caisse 07 : /);
+  assert.match(stderr, /\n\n$/); // before the report
+});
+
 test("commands are cut into arguments without a shell", () => {
   assert.deepEqual(splitCommand(`a  "b c"d '\\e' f\\ g ""`), ["a", "b cd", "\\e", "f g", ""]);
   assert.deepEqual(splitCommand("a $HOME;b|c"), ["a", "$HOME;b|c"]);
@@ -144,7 +173,8 @@ test("a command that runs too long, or is ended, has crashed", patience, async (
   const late = await runTill(ending(code), filling, STATUSES, 0.3);
   assert.deepEqual(late.how?.[0], "your till was still at it after 0.3 s");
   const thrown = await runTill(ending("throw new Error('{amount}')"), filling, STATUSES, 20);
-  assert.equal(thrown.word, "not-paid"); // status 1
+  assert.equal(thrown.word, "crashed"); // status 1, as a refusal
+  assert.match(thrown.how?.[0] ?? "", /^your till ended with status 1 \(.*10\.01/);
   const other = await runTill(
     ending("console.error('amount {amount}'); process.exit(9)"),
     filling,
@@ -152,6 +182,19 @@ test("a command that runs too long, or is ended, has crashed", patience, async (
     20,
   );
   assert.deepEqual(other.how?.[0], "your till ended with status 9 (amount 10.01)");
+  const trace = "Traceback (most recent call last):\\n  File 1, line 2\\nValueError: no CB";
+  const python = (status: number): string => `console.error(\`${trace}\`); process.exit(${status})`;
+  const crash = await runTill(ending(python(1)), filling, STATUSES, 20);
+  assert.deepEqual(crash.how?.[1], "votre caisse a fini avec le statut 1 (ValueError: no CB)");
+  const logged = await runTill(ending(python(2)), filling, STATUSES, 20);
+  assert.deepEqual(logged, { word: "check", last: "ValueError: no CB" }); // it has caught that
+  const php = "console.error('PHP Fatal error:  Uncaught Error in a.php:3'); process.exit(255)";
+  const fatal = await runTill(ending(php), filling, new Map([[255, "check"]]), 20);
+  assert.equal(fatal.word, "crashed");
+  const long = "console.error('\\x01'.repeat(150)); process.exit(1)";
+  const { last } = await runTill(ending(`${long.replace("'.", "a'.")}`), filling, STATUSES, 20);
+  assert.equal(last?.length, 200);
+  assert.match(last, /^(?:\\x01a)+/);
   const stop = new AbortController();
   const stopped = runTill(ending(code), filling, STATUSES, 20, stop.signal);
   stop.abort();

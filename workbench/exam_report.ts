@@ -61,7 +61,7 @@ const WIDTH = 100;
 function wrapped(text: string, width: number): string[] {
   const lines: string[] = [];
   let line = "";
-  for (const word of text.split(" ")) {
+  for (const word of text.split(/ (?![;:!?»])/)) { // a French line begins with none of these
     if (line !== "" && line.length + word.length >= width) {
       lines.push(line);
       line = "";
@@ -72,10 +72,15 @@ function wrapped(text: string, width: number): string[] {
 }
 
 /** What a line of a report is made of. */
-export type Line = Pick<
-  Row,
-  "name" | "amount" | "verdict" | "class" | "text" | "french"
->;
+export type Line =
+  & Pick<
+    Row,
+    "name" | "amount" | "verdict" | "class" | "text" | "french"
+  >
+  & {
+    /** The cash register that it is of, where there are several. */
+    readonly register?: string;
+  };
 
 /** A case in a line, without what happened. */
 export function headText(row: Line, language: Language = "en"): string {
@@ -87,10 +92,18 @@ export function headText(row: Line, language: Language = "en"): string {
 /** A case in a line or more. */
 export function rowText(row: Line, language: Language = "en"): string {
   const head = headText(row, language).padEnd(WIDTHS[0] + WIDTHS[1] + WIDTHS[2] + 4);
-  const text = printable(language === "fr" ? row.french : row.text);
+  const text = registerText(row, language) + printable(language === "fr" ? row.french : row.text);
   const [first = "", ...others] = wrapped(text, WIDTH - head.length - 2);
   const indent = "\n".padEnd(head.length + 3);
   return [`${head}  ${first}`, ...others].join(indent);
+}
+
+/** The cash register of a case, before what happened there; "" is one without a number. */
+function registerText({ register }: Line, language: Language): string {
+  if (register === undefined) return "";
+  const name = printable(register);
+  if (language === "fr") return `caisse ${name === "" ? "sans numéro" : name} : `;
+  return name === "" ? "register without a number: " : `register ${name}: `;
 }
 
 /** The amount of a case as a language writes it. */
@@ -174,7 +187,8 @@ export function listText(
     const sign = one.kind === "credit" ? "-" : "";
     const amount = `${sign}${one.amount}`.replace(".", language === "fr" ? "," : ".");
     const head = `${amount.padStart(WIDTHS[0])}  ${one.name.padEnd(WIDTHS[1])}  `;
-    const text = `${does[at(language)]}; ${right[at(language)]}`;
+    const text = [does, right].map((pair) => pair[at(language)])
+      .join(language === "fr" ? " ; " : "; ");
     return head + wrapped(text, WIDTH - head.length).join("\n".padEnd(head.length + 1));
   });
   return rows.join("\n");

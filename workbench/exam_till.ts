@@ -6,6 +6,7 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { stripVTControlCharacters } from "node:util";
 import { oneOf, OptionError, printable } from "../protocol.ts";
 import { type Word, WORDS } from "./exam_verdicts.ts";
 import type { Pair } from "./page/tables.ts";
@@ -90,14 +91,24 @@ export function fillingsOf(words: readonly string[]): Set<string> {
   return names;
 }
 
-/** What a command came to. */
-export type Ended = { readonly word: Word; readonly how?: Pair };
+/** What a command came to: its word, more about a crash, and the last line that it wrote on stderr. */
+export type Ended = { readonly word: Word; readonly how?: Pair; readonly last?: string };
 
-/** Characters of what a command prints on stderr that are kept. */
-const KEPT = 4_000;
+/** Characters of what a command prints on stderr that are kept (our choice: a long stack is less). */
+const KEPT = 64_000;
+/** Most characters of a line that are shown (our choice). */
+const SHOWN = 200;
+
+/** The statuses that languages give to what nobody caught: Python and JavaScript 1, Node 7, PHP 255. */
+const UNCAUGHT: readonly (number | null)[] = [1, 7, 255];
+/** A line of a stack in JavaScript. */
+const STACK = /^\s*at .*:\d+:\d+\)?\s*$/m;
+/** What they print then: Python, PHP. */
+const TRACE = /^(?:Traceback \(most recent call last\):|(?:PHP )?Fatal error: )/m;
 
 /**
- * Runs a command, and gives what its exit status says.
+ * Runs a command, and gives what its exit status says. An exception that nobody caught is a crash,
+ * whatever its status says; with a status that none has, a trace is one that the till has logged.
  *
  * @param words The program and its arguments, with names in braces.
  * @param limit Seconds after which it is ended.
@@ -133,19 +144,15 @@ export async function runTill(
   signal?.addEventListener("abort", stop);
   try {
     const [code, by] = await once(child, "exit") as [number | null, string | null];
-    if (isLate) {
-      return {
-        word: "crashed",
-        how: [
-          `your till was still at it after ${limit} s`,
-          `votre caisse n'avait pas fini après ${limit} s`,
-        ],
-      };
-    }
+    if (!isLate) await ended(child);
+    printed = stripVTControlCharacters(printed); // Deno colours its stacks
+    const last = lastLine(printed);
+    if (isLate) return { word: "crashed", how: lateText(limit, last) };
     const word = code === null ? undefined : statuses.get(code);
-    if (word && word !== "crashed") return { word };
-    await ended(child);
-    return { word: "crashed", how: crashText(code, by, printed) };
+    if (word && word !== "crashed" && !isUncaught(code, printed)) {
+      return { word, ...(last !== "" && { last }) };
+    }
+    return { word: "crashed", how: crashText(code, by, last) };
   } catch (error) {
     throw notRun(program, error);
   } finally {
@@ -174,21 +181,47 @@ function notRun(program: string, cause: unknown): OptionError {
 const LAST_WORDS = 1_000;
 
 /** Resolves when all that a command printed has come; a process of its own may hold that back. */
-function ended(child: ChildProcess): Promise<void> {
-  return new Promise((resolve) => {
+async function ended(child: ChildProcess): Promise<void> {
+  if (child.stderr?.destroyed || child.stderr?.readableEnded) return;
+  await new Promise<void>((resolve) => {
     const timer = setTimeout(resolve, LAST_WORDS);
     child.on("close", () => {
       clearTimeout(timer);
       resolve();
     });
-    if (child.stderr?.destroyed || child.stderr?.readableEnded) resolve();
   });
 }
 
+/** Whether a command has ended by an exception that nobody caught. */
+function isUncaught(code: number | null, printed: string): boolean {
+  return UNCAUGHT.includes(code) && (TRACE.test(printed) || STACK.test(printed));
+}
+
+/** The last line that says something: not one of a stack, nor the name of what ran the program. */
+function lastLine(printed: string): string {
+  const says = (line: string): boolean =>
+    /[\p{L}\p{N}]/u.test(line) && !STACK.test(line) && !/^(?:Node\.js|Bun) v\d/.test(line);
+  const line = printed.split(/[\r\n]+/).findLast(says) ?? "";
+  return printable(line.trim().slice(0, SHOWN)).slice(0, SHOWN);
+}
+
+/** What is shown of the last line, behind what happened. */
+function behind(last: string): string {
+  return last === "" ? "" : ` (${last})`;
+}
+
+/** That a command ran too long. */
+function lateText(limit: number, last: string): Pair {
+  const said = behind(last);
+  return [
+    `your till was still at it after ${limit} s${said}`,
+    `votre caisse n'avait pas fini après ${limit} s${said}`,
+  ];
+}
+
 /** How a command crashed, with the last line that it printed. */
-function crashText(code: number | null, by: string | null, printed: string): Pair {
-  const last = printed.trim().split("\n").at(-1) ?? "";
-  const said = last === "" ? "" : ` (${printable(last.trim().slice(0, 200))})`;
+function crashText(code: number | null, by: string | null, last: string): Pair {
+  const said = behind(last);
   return code === null
     ? [`your till was ended by ${by}${said}`, `votre caisse a été arrêtée par ${by}${said}`]
     : [

@@ -54,6 +54,8 @@ export interface Said {
   readonly isLate?: boolean;
   /** More about a crash, such as a status. */
   readonly how?: Pair;
+  /** The last line that it wrote on stderr, which is shown where nothing was asked for. */
+  readonly last?: string;
 }
 
 /** What was seen of a case. Milliseconds are from the last byte of the request. */
@@ -115,6 +117,11 @@ const SAYS: Readonly<Record<Word, Pair>> = {
   "check": ["your till does not know", "votre caisse ne sait pas"],
   "crashed": ["your till crashed", "votre caisse a planté"],
 };
+
+/** What a till says, with the line that it wrote, if it did. */
+function behind([en, fr]: Pair, line: string | undefined): Pair {
+  return line === undefined ? [en, fr] : [`${en} (${line})`, `${fr} (${line})`];
+}
 
 /** What the money of a case has come to, in words. */
 const MONEY: Readonly<Record<Case["truth"], Pair>> = {
@@ -300,7 +307,7 @@ function notSat(one: Case, { said, whyNot }: Seen): Verdict {
       `no payment of ${amount} was asked for`,
       `aucun paiement de ${inFrench(amount)} n'a été demandé`,
     ],
-    said.how ?? SAYS[said.word],
+    said.how ?? behind(SAYS[said.word], said.last),
   ], [", and ", ", et "]);
   const isGiven = said.word === "paid";
   const mend: Pair = isGiven ? ["say paid after AE 10 only", "ne dites payé qu'après AE 10"] : [

@@ -132,7 +132,7 @@ export async function sitAll(
     const index = 1 + cases.indexOf(one);
     const run = examiner.begin(one, registers ? String(index).padStart(2, "0") : undefined);
     const ended = await sit(one, run.register);
-    if (ended) run.end(ended.word, ended.how);
+    if (ended) run.end(ended.word, ended.how, ended.last);
     else run.end("crashed");
     const row = run.row();
     rows.set(one.name, row);

@@ -104,8 +104,8 @@ export interface Run {
   readonly one: Case;
   /** The cash register that it uses, if that is known. */
   readonly register: string | undefined;
-  /** Takes down what it says at its end. */
-  end(word: Word, how?: Pair): void;
+  /** Takes down what it says at its end, and the last line that it wrote on stderr. */
+  end(word: Word, how?: Pair, last?: string): void;
   /** What has come of it. */
   row(): Row;
 }
@@ -181,7 +181,7 @@ export class Examiner {
     const why = whyNot(message, one);
     if (why) {
       if (one) sheet.whyNot.set(one.name, why);
-      if (one || message["CD"] === "0") this.#say(request, why[0]);
+      if (one || message["CD"] === "0") this.#say(request, why);
       return undefined;
     }
     return { outcome: this.#sit(one!, request, sheet), by: `case ${one!.name}` };
@@ -222,8 +222,9 @@ export class Examiner {
     if (sitting.requests.length < MAX_REQUESTS) sitting.requests.push(request);
   }
 
-  #say(request: Request, text: string): void {
-    request.line.tell({ event: "no-case", request, fields: () => ({ text }), text: () => text });
+  #say(request: Request, [text, french]: Pair): void {
+    const fields = (): object => ({ text, french });
+    request.line.tell({ event: "no-case", request, fields, text: () => text });
   }
 
   // -------------------------------------------------------------- what the till does
@@ -319,7 +320,11 @@ export class Examiner {
     const fields = (): object => {
       const { name: of, called: _called, does: _does, right: _right, ...others } = row;
       const { transactions: _all, ...more } = others;
-      return { case: of, ...more };
+      return {
+        case: of,
+        ...(first.register !== undefined && { register: first.register }),
+        ...more,
+      };
     };
     const level = verdict === "failed" ? "warn" : "info";
     first.line.tell({
@@ -365,9 +370,9 @@ export class Examiner {
     return {
       one,
       register,
-      end: (word, how) => {
+      end: (word, how, last) => {
         this.#runs.delete(run);
-        run.said = { word, by: "program", ...(how && { how }) };
+        run.said = { word, by: "program", ...(how && { how }), ...(last && { last }) };
         if (run.sitting) this.#takeDown(run.sitting, run.said);
         for (const sheet of this.#sheets.values()) {
           if (sheet.open === run.sitting) sheet.open = undefined;

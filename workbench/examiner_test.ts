@@ -262,6 +262,9 @@ test("the report: what costs money first, in both languages, as XML", () => {
   assert.match(xml, /<failure type="money-lost" message="&lt;&quot;&amp;\\x00&gt; /);
   assert.match(xml, /<skipped message="text of five"\/>/);
   assert.match(listText(), /^ 10\.07 {2}interim +AE 11, after 2 s AE 10; reads on$/m);
+  const french = listText(undefined, undefined, "fr");
+  assert.match(french, /^ 10,01 {2}approved +AE 10 aussitôt ; dit payé$/m);
+  assert.doesNotMatch(french, /\S;|^\s*[;:]/m);
 });
 
 test("every verdict has both languages, whatever was seen", () => {

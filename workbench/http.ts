@@ -73,7 +73,7 @@ export interface WebOptions {
 
 /** The HTTP interface of a terminal. */
 export interface Web extends AsyncDisposable {
-  /** Where it is, with a slash at its end. */
+  /** Where it is, with a slash at its end; at localhost if it listens on every interface. */
   readonly url: string;
   /** The address it listens on. */
   readonly host: string;
@@ -124,7 +124,12 @@ async function listenBeside(
   }
   try {
     const { address, family, port: taken } = await listenOn(server, port, host);
-    const inUrl = family === "IPv6" ? `[${address}]` : address;
+    // No browser opens the address of every interface, least of all one on Windows.
+    const inUrl = isEverywhere(address)
+      ? "localhost"
+      : family === "IPv6"
+      ? `[${address}]`
+      : address;
     return { host: address, port: taken, url: `http://${inUrl}:${taken}/` };
   } catch (error) {
     if (error instanceof ListenError) error.message = error.message.replace("(-p)", "(--web-port)");

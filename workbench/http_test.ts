@@ -231,6 +231,12 @@ test("Host: the name that it listens on", async () => {
   for (const url of [`http://localhost:${port}/`, web.url]) await done({ url }, "GET /api/health");
 });
 
+test("on every interface its URL is one that a browser opens", patience, async () => {
+  await using web = await webWith({}, { host: "0.0.0.0" });
+  assert.equal(new URL(web.url).hostname, "localhost");
+  await done({ url: web.url }, "GET /api/health");
+});
+
 const HERE = "Host: localhost:8889";
 
 table<[headers: readonly string[], status: number]>("pages of a browser", {

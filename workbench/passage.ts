@@ -99,6 +99,7 @@ export class Passage implements Line, Served {
   #isUsed = false; // the POS has sent something
   #early = ""; // messages of the terminal before it was asked, as they may be shown
   #unreachable: string | undefined; // why, if the terminal cannot be reached
+  #isGivenUp = false; // and that was told
   #work = Promise.resolve(); // answers that are being changed, and what is to be sent after them
   #works = 0; // pieces of that work
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -252,20 +253,20 @@ export class Passage implements Line, Served {
     const { place: { host, port }, onTried } = this.#shared;
     onTried(false);
     this.#noteClosing("terminal");
-    const why = this.#unreachable = whyNotReached(error, `${host} port ${port}`);
+    this.#unreachable = whyNotReached(error, `${host} port ${port}`);
     if (this.#turns.length > 0) return this.#giveUp();
-    if (!this.#isUsed) this.#log("error", () => why);
     this.#timer = setTimeout(() => this.#giveUp(), this.#hasEnded ? 0 : UNREACHABLE_MS);
   }
 
   /** Closes the connection of a POS whose terminal cannot be reached. */
   #giveUp(): void {
     clearTimeout(this.#timer);
-    this.#asked.take();
+    this.#asked.take(); // which gives up as well if it is a request
     const text = this.#unreachable!;
     const [turn] = this.#turns;
     if (turn) turn.warn({ code: "unreachable", text, about: { why: text } }, "error");
-    else if (this.#isUsed) this.#log("error", () => text);
+    else if (!this.#isGivenUp) this.#log("error", () => text);
+    this.#isGivenUp = true;
     for (const one of this.#turns.splice(0)) this.#over(one);
     this.socket.destroy();
   }
@@ -427,6 +428,7 @@ export class Passage implements Line, Served {
     if (isOpen || this.#isDone) return;
     this.#isDone = true;
     clearTimeout(this.#timer);
+    if (this.#unreachable !== undefined) this.#giveUp();
     this.#asked.take();
     this.#answered.take();
     this.#log("debug", () => "closed");
@@ -440,7 +442,8 @@ export class Passage implements Line, Served {
   #tellClosed(): void {
     const { by = "pos", at = 0, isReset = false } = this.#closing ?? {};
     const last = this.#latest;
-    const milliseconds = last && Math.round(at - last.at);
+    // A request may still come when the terminal has failed.
+    const milliseconds = last && Math.max(0, Math.round(at - last.at));
     if (last && milliseconds !== undefined) last.closed = { milliseconds, by };
     const fields = (): object => ({
       by,

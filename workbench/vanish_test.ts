@@ -44,6 +44,30 @@ test(
   },
 );
 
+test(
+  "a terminal that cannot be reached is told of once, whenever the request comes",
+  patience,
+  async () => {
+    await using gone = await listening(() => {});
+    const { port } = gone;
+    await gone[Symbol.asyncDispose]();
+    await using seen = await proxyTo(port);
+    const reasons = (): string[] => seen.log.filter((line) => line.includes("cannot reach"));
+    await using late = await Peer.connect(seen.port);
+    await eventually(() => seen.proxy.reached === false, "the try has failed");
+    late.send(DEBIT);
+    await late.closed;
+    await closed(seen.events);
+    assert.equal(reasons().length, 1, seen.log.join("\n"));
+    const told = seen.events.find(({ event }) => event === "closed");
+    assert.ok(Number(told?.["milliseconds"]) >= 0, JSON.stringify(told));
+    await using idle = await Peer.connect(seen.port);
+    idle.socket.end();
+    await idle.closed;
+    await eventually(() => reasons().length === 2, "one that says nothing is told of as well");
+  },
+);
+
 test("a terminal that is the proxy itself, by an address of this machine", patience, async () => {
   const server = net.createServer().listen(0, "127.0.0.1");
   await once(server, "listening");

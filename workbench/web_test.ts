@@ -236,7 +236,7 @@ test("web.ts: wrong arguments, status 2 and one line", patience, async () => {
     [["--when", "refused"], /^web\.ts: --when: expected AMOUNT=OUTCOME, got "refused"/],
     [["--callback", "-1"], /^web\.ts: --callback: expected a value; one that /],
     [["-d", "-1"], /^web\.ts: --duration: expected a value; .*--duration=-1 /],
-    [["--outcome"], /^web\.ts: --outcome: expected a value; /],
+    [["--outcome"], /^web\.ts: --outcome: expected a value, got none /],
     [
       ["refused"],
       /^web\.ts: expected options, .* got "refused"; did you mean --outcome refused\? /,
