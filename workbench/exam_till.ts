@@ -102,9 +102,10 @@ const SHOWN = 200;
 /** The statuses that languages give to what nobody caught: Python and JavaScript 1, Node 7, PHP 255. */
 const UNCAUGHT: readonly (number | null)[] = [1, 7, 255];
 /** A line of a stack in JavaScript. */
-const STACK = /^\s*at .*:\d+:\d+\)?\s*$/m;
+const STACK = /^[ \t]+at .*:\d+:\d+\)?\s*$/m;
 /** What they print then: Python, PHP. */
-const TRACE = /^(?:Traceback \(most recent call last\):|(?:PHP )?Fatal error: )/m;
+const TRACE =
+  /Traceback \(most recent call last\):|Fatal error: +(?:Uncaught |.* on line \d+\s*$)/m;
 
 /**
  * Runs a command, and gives what its exit status says. An exception that nobody caught is a crash,
