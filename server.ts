@@ -1258,8 +1258,8 @@ export function answering(parts: Parts): Handler {
   const { refuse = (request) => refusal(request, settings.strict) } = parts;
   const { clock, bounds } = settings;
 
-  const answerOf = (request: Request, outcome: Outcome, more: object = {}, isInterim = false) =>
-    answer({ ...request.message, ...more }, outcome, {
+  const answerOf = (request: Request, outcome: Outcome, more?: object, isInterim = false) =>
+    answer(more ? { ...request.message, ...more } : request.message, outcome, {
       sellerContract: settings.sellerContract,
       time: request.time,
       attempts: () => journal.attempts(request.register),
@@ -1270,7 +1270,7 @@ export function answering(parts: Parts): Handler {
   const sendInterim = async (request: Request, wire: Wire): Promise<void> => {
     if (isAtOnce(request)) return;
     await settle(wire, clock);
-    wire.send(encodeText(answerOf(request, {}, {}, true)), "interim");
+    wire.send(encodeText(answerOf(request, {}, undefined, true)), "interim");
   };
 
   /** Answers as an outcome says, when it is time. */
@@ -1572,7 +1572,8 @@ export class Journal {
     // Of the register that collects only, so that tests run side by side (our choice).
     if (action === "B" && readable(due)["AE"] === "10") this.#attempts.delete(register);
     if (attempt === "") return;
-    const attempts = [...this.#attempts.get(register) ?? [], request].slice(-MAX_ATTEMPTS);
+    const attempts = this.#attempts.get(register) ?? [];
+    if (attempts.push(request) > MAX_ATTEMPTS) attempts.shift();
     this.#attempts.delete(register); // so that it becomes the newest
     this.#attempts.set(register, attempts);
     const [oldest = ""] = this.#attempts.keys();
