@@ -505,7 +505,12 @@ function moneyResult(
  */
 export function duplicateOf(last: Attempt | undefined): Message {
   if (last?.answer["AE"] !== "10") return { AE: "01", AF: last ? "07" : "10" };
-  const { CZ: _CZ, CJ: _CJ, CD: _CD, CK: _CK, BA: _BA, ZT: _ZT, ...result } = last.answer;
+  return resultOf(last.answer);
+}
+
+/** What of the answer to an attempt tells how it ended, apart from what is of its own request. */
+export function resultOf(answer: Readonly<Message>): Message {
+  const { CZ: _CZ, CJ: _CJ, CD: _CD, CK: _CK, BA: _BA, ZT: _ZT, ...result } = answer;
   return result;
 }
 

@@ -7,7 +7,14 @@
  * @module
  */
 import { type Message, movesMoney } from "../protocol.ts";
-import { type Answer, type AnswerContext, type Attempt, ENDINGS, type Outcome } from "../server.ts";
+import {
+  type Answer,
+  type AnswerContext,
+  type Attempt,
+  ENDINGS,
+  type Outcome,
+  resultOf,
+} from "../server.ts";
 import { type Layout, TERMINAL } from "./receipts.ts";
 
 /** A text in both languages. */
@@ -247,9 +254,8 @@ export const TRAITS: { readonly [Name in keyof Traits]-?: Trait<NonNullable<Trai
       if (request["CD"] !== action || context.isInterim) return answer;
       const last = context.attempts().at(-1);
       if (!last) return { ...answer, AE: "01", AF: "10" };
-      const { CZ: _CZ, CJ: _CJ, CD: _CD, CK: _CK, BA: _BA, ZT: _ZT, ...result } = last.answer;
       delete answer["AF"];
-      return { ...answer, ...result };
+      return { ...answer, ...resultOf(last.answer) };
     },
   },
   published: {
